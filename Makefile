@@ -1,0 +1,58 @@
+# Three commands matter: `make demo`, `make test`, `make check`. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.tickless-ready
+WORKERS ?= 3
+
+.PHONY: help setup demo dev test test-fast check format bench clean lock
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## create .venv with everything pinned
+
+$(STAMP): requirements-dev.txt requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## fire a routine on the real stack; KEEP=1 leaves the stack running
+	@$(BIN)/python -m worker.demo $(if $(KEEP),--keep)
+
+dev: $(STAMP)  ## run the whole stack until Ctrl-C
+	@$(BIN)/tickless dev
+
+test: $(STAMP)  ## the whole suite
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+test-fast: $(STAMP)  ## only the tests without servers
+	@$(BIN)/python -m pytest -n $(WORKERS) tests/unit
+
+check: $(STAMP)  ## lint, types, architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/python -m pytest -q tests/unit/test_architecture.py
+
+format: $(STAMP)  ## format and fix
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP)  ## speed and memory, as ratios to a raw Temporal floor
+	@$(BIN)/python -m benchmarks
+
+lock:  ## resolve the newest versions into the requirements files
+	@rm -rf .lock && $(PYTHON) -m venv .lock
+	@.lock/bin/pip install --quiet ".[dev-stack,local-model,postgres]"
+	@{ echo "# What runs. Made by: make lock"; .lock/bin/pip freeze --exclude tickless; } > requirements.txt
+	@.lock/bin/pip install --quiet ".[dev-stack,local-model,postgres,dev]"
+	@{ echo "# What runs and what checks it. Made by: make lock"; .lock/bin/pip freeze --exclude tickless; } > requirements-dev.txt
+	@rm -rf .lock
+
+clean:  ## remove the environment, caches and the dev stack's data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .tickless

@@ -1,0 +1,133 @@
+"""What a run and its routine say to each other: begin, mark, end.
+
+Owns the payloads of the Updates `begin_run`, `mark_run` and `end_run` (DESIGN §3 rule 2). The
+decision itself is `domain.guardrails`', the booking `domain.routine_book`'s.
+"""
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from domain.actions import LightweightAction
+from domain.outcome import Notify
+from domain.runs import FireKind, RunRecord
+from domain.scopes import Route, Scope
+
+
+class Decision(StrEnum):
+    """What became of a request to begin.
+
+    `check` is not booked: the caller looks whether the named holders still exist, and asks again.
+    """
+
+    RUN = "run"
+    QUEUE = "queue"
+    SKIP = "skip"
+    CHECK = "check"
+
+
+class NoticeKind(StrEnum):
+    """A notice that the end of a run calls for (automation.md §9)."""
+
+    FIRST_FAILURE = "first_failure"
+    ROUTINE_PAUSED = "routine_paused"
+
+
+class BeginRun(BaseModel):
+    """Ask for admission; update id is the run id.
+
+    `run_timeout_seconds` is the worker's setting, used where the routine names none. `closed` are
+    holders whose workflow was seen closed since a former verdict `check`, which `checked` says.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    kind: FireKind
+    scheduled_at: AwareDatetime | None = None
+    occurred_at: AwareDatetime
+    trigger_detail: str = ""
+    content_hash: str | None = None
+    delivery_digest: str | None = None
+    force: bool = False
+    hop: int = 0
+    actor_id: str | None = None
+    system_paused: bool = False
+    run_timeout_seconds: int = 600
+    checked: bool = False
+    closed: list[str] = []
+
+
+class RunDefinition(BaseModel):
+    """What an admitted run needs to know of its routine, as it was at admission."""
+
+    model_config = ConfigDict(frozen=True)
+
+    routine_id: str
+    title: str
+    scope: Scope
+    session_key: str = ""
+    timezone: str
+    action: LightweightAction
+    route: Route
+    notify: Notify
+    run_timeout_seconds: int
+    fresh: bool = True
+    resume_thread_id: str | None = None
+
+
+class Verdict(BaseModel):
+    """The routine's answer to `begin_run`. `definition` only with `run`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    decision: Decision
+    reason: str | None = None
+    message: str = ""
+    retry_at: AwareDatetime | None = None
+    duplicate_of: str | None = None
+    started_at: AwareDatetime | None = None
+    late_seconds: int = 0
+    stands_for: int = 1
+    holders: list[str] = []
+    definition: RunDefinition | None = None
+
+
+class RunMark(StrEnum):
+    """Whether a run is counted (`running`) or waits again (`waiting`)."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+
+
+class MarkRun(BaseModel):
+    """Count or un-count an admitted run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    state: RunMark
+
+
+class EndRun(BaseModel):
+    """Report how a run ended.
+
+    `failure_limit` is the worker's setting. `message_id` is the first delivered message.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    record: RunRecord
+    message_id: str | None = None
+    failure_limit: int = 3
+
+
+class RunEnded(BaseModel):
+    """The answer to `mark_run` and `end_run`; `accepted` is false when nothing was changed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    accepted: bool
+    reason: str | None = None
+    consecutive_failures: int = 0
+    notices: list[NoticeKind] = []

@@ -1,0 +1,69 @@
+"""The state of one routine, as its workflow keeps it.
+
+Owns the serialisable model that goes through continue-as-new, and nothing that changes it
+(`domain.run_bookings`, `domain.routine_book`). Source: DESIGN §3 rule 10.
+"""
+
+from pydantic import AwareDatetime, BaseModel
+
+from domain.admission import Decision, Verdict
+from domain.guardrails import RecentHash
+from domain.routine import Routine
+from domain.run_start import StartRun
+from domain.runs import RunRecord
+
+
+class OpenRun(BaseModel):
+    """A run that holds a place or waits for one; its verdict is repeated to whoever asks again.
+
+    `counted` says whether it is in `run_count`, `granted` whether a queued one has its turn.
+    """
+
+    record: RunRecord
+    verdict: Verdict
+    counted: bool = False
+    granted: bool = False
+    lease_until: AwareDatetime
+
+    @property
+    def holds_place(self) -> bool:
+        """Whether it takes one of the routine's `max_concurrent` places."""
+        return self.granted or self.verdict.decision == Decision.RUN
+
+
+class PendingStart(BaseModel):
+    """A run that the routine itself has to start."""
+
+    workflow_id: str
+    start: StartRun
+
+
+class RoutineState(BaseModel):
+    """Everything the workflow `Routine` carries from one execution to the next.
+
+    `schema_version` grows when a field changes its meaning; new fields have defaults instead.
+    `anchor` is where intervals count from. `schedule_revision` grows with every change of what the
+    Schedule should be, `put_revision` is the one that was put last.
+    """
+
+    schema_version: int = 1
+    routine: Routine
+    create_key: str = ""
+    create_digest: str = ""
+    default_timezone: str = "UTC"
+    warnings: list[str] = []
+    anchor: AwareDatetime
+    purge_at: AwareDatetime | None = None
+
+    open_runs: dict[str, OpenRun] = {}
+    ended_runs: list[RunRecord] = []
+    last_admitted_at: AwareDatetime | None = None
+    recent_starts: list[AwareDatetime] = []
+    recent_hashes: list[RecentHash] = []
+    skipped: dict[str, int] = {}
+
+    grants: list[str] = []
+    cancellations: list[str] = []
+    starts: list[PendingStart] = []
+    schedule_revision: int = 0
+    put_revision: int = -1
