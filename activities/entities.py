@@ -1,0 +1,133 @@
+"""The way from a run to its routine: Updates, which only activities can send.
+
+Owns the three calls `begin_run`, `mark_run`, `end_run` and the look at holders that admission asks
+for. Each runs first as a local activity (7 ms, one marker), and as a normal one when the entity is
+slow.
+
+Invariants:
+    1. Every call can be repeated: the routine answers by run id, the update id is fixed.
+    2. A run whose routine is gone is refused `deleted`, never failed.
+    3. A fire never passes while everything is paused: the flag is read before the routine is asked.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from activities.control import PauseFlag
+from activities.entity_updates import EntityUpdates, application_error_of
+from activities.failures import ENTITY_SILENT
+from activities.runs import is_closed
+from domain.admission import BeginRun, Decision, EndRun, MarkRun, RunEnded, Verdict
+from domain.errors import DomainError, ErrorKind
+from domain.identifiers import routine_workflow_id
+from domain.runs import routine_of_run
+
+# Shorter than the local activity's own limit, so that its failure says what was waited for.
+PATIENCE = timedelta(seconds=1.8)
+NORMAL_PATIENCE = timedelta(seconds=25)
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """The worker's settings that admission needs, handed to the routine with each call."""
+
+    run_timeout_seconds: int = 600
+    failure_limit: int = 3
+
+
+class EntityActivities:
+    """Talks to routines on behalf of their runs."""
+
+    def __init__(
+        self, client: Client, updates: EntityUpdates, pause: PauseFlag, limits: RunLimits
+    ) -> None:
+        self._client = client
+        self._updates = updates
+        self._pause = pause
+        self._limits = limits
+
+    @activity.defn
+    async def begin_run(self, request: BeginRun) -> Verdict:
+        """Ask the routine for admission.
+
+        Returns:
+            The verdict, `run`, `queue` or `skip`; never `check`.
+
+        Raises:
+            ApplicationError: `entity_silent`, retryable, when the routine did not answer.
+        """
+        request = request.model_copy(
+            update={
+                "system_paused": (await self._pause.current()).paused,
+                "run_timeout_seconds": self._limits.run_timeout_seconds,
+            }
+        )
+        verdict = await self._begin(request, request.run_id)
+        if verdict.decision != Decision.CHECK:
+            return verdict
+        closed = [holder for holder in verdict.holders if await is_closed(self._client, holder)]
+        checked = request.model_copy(update={"checked": True, "closed": closed})
+        return await self._begin(checked, f"{request.run_id}:checked")
+
+    @activity.defn
+    async def claim_grant(self, request: BeginRun) -> Verdict:
+        """Ask again after a queued run was granted its turn; answers `run` or `skip`."""
+        paused = (await self._pause.current()).paused
+        request = request.model_copy(update={"system_paused": paused})
+        return await self._begin(request, f"{request.run_id}:granted")
+
+    @activity.defn
+    async def mark_run(self, request: MarkRun) -> RunEnded:
+        """Count or un-count a run."""
+        return await self._tell(request.run_id, "mark_run", request, f"mark-{request.state}")
+
+    @activity.defn
+    async def end_run(self, request: EndRun) -> RunEnded:
+        """Report the end of a run; answers which notices it calls for."""
+        request = request.model_copy(update={"failure_limit": self._limits.failure_limit})
+        return await self._tell(request.record.id, "end_run", request, "end")
+
+    async def _begin(self, request: BeginRun, update_id: str) -> Verdict:
+        routine = routine_workflow_id(routine_of_run(request.run_id))
+        try:
+            return await self._updates.send(
+                routine, "begin_run", request, Verdict, update_id=update_id, patience=_patience()
+            )
+        except DomainError as error:
+            if error.kind == ErrorKind.NOT_FOUND:
+                return Verdict(
+                    decision=Decision.SKIP, reason="deleted", message="the routine is gone"
+                )
+            raise _retryable_if_silent(error) from error
+
+    async def _tell(
+        self, run_id: str, update: str, request: MarkRun | EndRun, suffix: str
+    ) -> RunEnded:
+        routine = routine_workflow_id(routine_of_run(run_id))
+        try:
+            return await self._updates.send(
+                routine,
+                update,
+                request,
+                RunEnded,
+                update_id=f"{run_id}:{suffix}",
+                patience=_patience(),
+            )
+        except DomainError as error:
+            if error.kind == ErrorKind.NOT_FOUND:
+                return RunEnded(accepted=False, reason="deleted")
+            raise _retryable_if_silent(error) from error
+
+
+def _patience() -> timedelta:
+    return PATIENCE if activity.info().is_local else NORMAL_PATIENCE
+
+
+def _retryable_if_silent(error: DomainError) -> ApplicationError:
+    if error.kind == ErrorKind.UNAVAILABLE:
+        return ApplicationError(error.message, type=ENTITY_SILENT)
+    return application_error_of(error)

@@ -1,0 +1,205 @@
+"""One request to a model, from the row in the ledger to the answer or the error for the workflow.
+
+Owns the time limit of a request, settling its row whatever happens, and the translation of failures
+into `ApplicationError`s. What follows from a failure is `domain.retries`'.
+Source: chat-policies.md §7.3, triggers-and-actions.md §5.
+
+Invariants:
+    1. However a request ends, its row is settled once and its connection is closed.
+    2. Every error is an `ApplicationError` with a `ModelFailure`; only cancellation passes.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+from temporalio.exceptions import ApplicationError
+
+from activities.completions import Completion, ProviderError
+from activities.failures import (
+    CONTEXT_OVERFLOW,
+    EMPTY_REPLY,
+    MODEL_FAILOVER,
+    MODEL_REFUSED,
+    MODEL_RETRY,
+    RUN_TIMED_OUT,
+    ModelFailure,
+)
+from activities.model_attempts import TRUNCATED, Attempt, CallRecord
+from domain.fallback import FailureClass, FallbackDecision
+from domain.llm_calls import LlmCallStatus
+from domain.messages import Message
+from domain.retries import AfterFailure, NextStep, after_empty_reply, after_failure
+from domain.usage import Spent
+
+if TYPE_CHECKING:
+    from activities.providers import Provider
+
+# Long enough for a write of milliseconds, short enough not to hold up a cancellation.
+FINISH_AFTER_CANCEL: Final = timedelta(seconds=2)
+EMPTY_TEXT: Final = "The model gave an empty answer."
+
+_TYPES: Final[Mapping[NextStep, str]] = MappingProxyType(
+    {
+        NextStep.AGAIN: MODEL_RETRY,
+        NextStep.EXHAUSTED: MODEL_RETRY,
+        NextStep.NEXT_MODEL: MODEL_FAILOVER,
+        NextStep.COMPACT: CONTEXT_OVERFLOW,
+        NextStep.REFUSED: MODEL_REFUSED,
+    }
+)
+_T = TypeVar("_T")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer with text, the row it was booked in, and what all attempts have spent."""
+
+    completion: Completion
+    call_id: str
+    spent: Spent
+
+
+class ModelCall:
+    """A request that is about to be made, once."""
+
+    def __init__(
+        self, provider: "Provider", record: CallRecord, attempt: Attempt, *, last: bool
+    ) -> None:
+        self._provider = provider
+        self._record = record
+        self._attempt = attempt
+        self._last = last
+
+    async def make(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        timeout_seconds: float,
+        on_text: Callable[[str], None],
+    ) -> Answered:
+        """Make the request.
+
+        Args:
+            messages: The prompt.
+            max_tokens: Longest answer.
+            timeout_seconds: Time for all attempts together.
+            on_text: Is given each new piece of text.
+
+        Raises:
+            ApplicationError: It failed, ran out of time or brought no text.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds - self._attempt.spent_seconds()):
+                completion = await self._provider.complete(
+                    messages, max_tokens=max_tokens, on_text=on_text
+                )
+        except asyncio.CancelledError:
+            await self._settle_cancelled()
+            raise
+        except TimeoutError:
+            message = f"run timed out after {timeout_seconds:g}s"
+            spent = await self._settle_failed(message)
+            raise self._timed_out(message, spent) from None
+        except ProviderError as error:
+            spent = await self._settle_failed(error.message)
+            raise self._failed(error, spent) from None
+        return await self._booked(completion)
+
+    async def _booked(self, completion: Completion) -> Answered:
+        if completion.is_empty:
+            spent = await self._settle_failed(EMPTY_REPLY, completion)
+            raise self._empty(spent)
+        note = TRUNCATED if completion.truncated else None
+        settling = self._record.settle(LlmCallStatus.OK, completion.usage, note)
+        return Answered(completion, self._record.id, await finished(settling))
+
+    async def _settle_cancelled(self) -> None:
+        try:
+            await finished(self._record.settle(LlmCallStatus.CANCELLED))
+        except Exception as error:  # reported as cancelled all the same, not as failed
+            log.warning("model_call_not_settled", call=self._record.id, error=str(error))
+
+    async def _settle_failed(self, error: str, completion: Completion | None = None) -> Spent:
+        usage = completion.usage if completion else None
+        return await finished(self._record.settle(LlmCallStatus.FAILED, usage, error))
+
+    def _failed(self, error: ProviderError, spent: Spent) -> ApplicationError:
+        after = after_failure(
+            error.decision.action,
+            attempt=self._attempt.number,
+            last=self._last,
+            transient=error.transient,
+            retry_after=error.retry_after,
+        )
+        failure = self._failure(error.message, spent, error.decision)
+        if after.step is NextStep.NEXT_MODEL:
+            cool_down = after.wait.total_seconds()
+            failure = failure.model_copy(update={"cooldown_seconds": cool_down})
+        return self._error(_TYPES[after.step], after, failure)
+
+    def _empty(self, spent: Spent) -> ApplicationError:
+        failure = self._failure(EMPTY_TEXT, spent)
+        return self._error(EMPTY_REPLY, after_empty_reply(self._attempt.number), failure)
+
+    def _timed_out(self, message: str, spent: Spent) -> ApplicationError:
+        failure = self._failure(message, spent)
+        log.warning("model_call_timed_out", call=self._record.id, model=failure.key)
+        return ApplicationError(message, failure, type=RUN_TIMED_OUT, non_retryable=True)
+
+    def _error(self, kind: str, after: AfterFailure, failure: ModelFailure) -> ApplicationError:
+        again = after.step is NextStep.AGAIN
+        log.warning(
+            "model_call_failed",
+            call=self._record.id,
+            model=failure.key,
+            failure_class=failure.failure_class,
+            next_step=after.step,
+            error=failure.message,
+        )
+        return ApplicationError(
+            f"{failure.key}: {failure.message}",
+            failure,
+            type=kind,
+            non_retryable=not again,
+            next_retry_delay=after.wait if again else None,
+        )
+
+    def _failure(
+        self, message: str, spent: Spent, decision: FallbackDecision | None = None
+    ) -> ModelFailure:
+        spec = self._provider.spec
+        return ModelFailure(
+            model=spec.name,
+            provider=spec.provider,
+            failure_class=decision.failure_class if decision else FailureClass.UNKNOWN,
+            message=message,
+            status_text=decision.status_text if decision else message,
+            last=self._last,
+            elapsed_seconds=self._attempt.spent_seconds(),
+            attempts=self._attempt.number,
+            **spent.model_dump(),
+        )
+
+
+async def finished(writing: Coroutine[Any, Any, _T]) -> _T:
+    """Let a short write end although its caller is cancelled meanwhile.
+
+    Raises:
+        CancelledError: The caller was cancelled; the write has ended, or was given up after
+            `FINISH_AFTER_CANCEL`.
+    """
+    task = asyncio.create_task(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        done, _ = await asyncio.wait({task}, timeout=FINISH_AFTER_CANCEL.total_seconds())
+        if not done or task.exception():
+            log.warning("write_not_finished_after_cancel")
+        raise

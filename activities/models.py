@@ -1,0 +1,276 @@
+"""The activity that calls a model: a prompt goes out, an answer is stored and comes back.
+
+Owns the order of its steps and what it tells the workflow when one fails. The wire is
+`activities.providers`', the wording of prompts `domain.prompts`', the meaning of errors
+`domain.fallback`', what follows from them `domain.retries`'.
+Source: DESIGN §4, triggers-and-actions.md §5, automation.md §7.
+
+Invariants:
+    1. An answer that is stored is returned by every further attempt; the model is not asked again.
+    2. Nothing is added to the thread before there is an answer: a failed call leaves none in it.
+    3. Each attempt makes at most one request; its row of `llm_calls` is settled whatever happens.
+    4. Every failure tells what all attempts of the activity have spent.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+from pydantic import BaseModel
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.failures import MODEL_REFUSED
+from activities.heartbeats import Pulse, beating
+from activities.live_text import LiveTail
+from activities.model_attempts import TRUNCATED, Attempt, CallRecord, spent_in
+from activities.model_calls import Answered, ModelCall
+from activities.workspace import Workspace
+from domain.messages import Message
+from domain.model_chain import ModelSpec, usable_models
+from domain.prices import PriceTable
+from domain.prompts import UntrustedText, history_messages, lightweight_messages
+from domain.runs import RunRecord
+from domain.threads import Thread, ThreadMessage
+
+if TYPE_CHECKING:
+    # Heavy to import, and this module is imported for its payloads by every client.
+    from activities.store import Store
+
+SILENT_BEAT: Final = timedelta(seconds=2)
+NONCE_BYTES: Final = 8
+
+log = structlog.get_logger(__name__)
+
+
+class CallModel(BaseModel):
+    """A call of a model for a run.
+
+    Attributes:
+        run: The run's record, for the ledger.
+        thread: The conversation it continues; made if there is none.
+        prompt: What the routine's author wrote, variables filled in.
+        context_paths: Files of the scope's workspace to quote.
+        max_tokens: Longest answer.
+        delivery_note: Where the answer goes, as a sentence.
+        timeout_seconds: Time for this activity, all attempts together.
+        cooling: Models that failed a moment ago, `provider/name`.
+        purpose: What the call is for, in the ledger.
+        untrusted: Texts from outside that the prompt quotes.
+    """
+
+    run: RunRecord
+    thread: Thread
+    prompt: str
+    context_paths: list[str] = []
+    max_tokens: int = 4096
+    delivery_note: str = ""
+    timeout_seconds: float
+    cooling: list[str] = []
+    purpose: str = "routine"
+    untrusted: list[UntrustedText] = []
+
+
+class ModelAnswer(BaseModel):
+    """A stored answer; tokens and cost are those of all attempts, null where unknown.
+
+    Attributes:
+        text: The answer.
+        message_id: Its id in the thread.
+        truncated: The token limit cut it.
+        warnings: What the prompt had to do without.
+        elapsed_seconds: Time spent in all attempts, without the waits between them.
+        attempts: Number of the attempt that brought it.
+    """
+
+    text: str
+    message_id: str
+    model: str
+    provider: str
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost_micros: int | None = None
+    truncated: bool = False
+    warnings: list[str] = []
+    elapsed_seconds: float
+    attempts: int
+
+
+class PauseCheck(Protocol):
+    """Refuses to go on while everything is paused."""
+
+    async def check(self) -> None:
+        """Raise a non-retryable `system_paused` while it is."""
+
+
+class ModelActivities:
+    """Calls of the models of a chain."""
+
+    def __init__(
+        self,
+        *,
+        store: "Store",
+        chain: Sequence[ModelSpec],
+        prices: PriceTable,
+        workspace: Workspace,
+        pause: PauseCheck,
+        silent_beat: timedelta = SILENT_BEAT,
+    ) -> None:
+        """Put the activity together.
+
+        Args:
+            store: Threads, runs and calls.
+            chain: All models in order of preference, keys and addresses resolved.
+            prices: What they cost.
+            workspace: Where context files are.
+            pause: The big red button.
+            silent_beat: Longest time between heartbeats. Where the server does not push
+                cancellations, they arrive with a heartbeat: then this has to be short.
+        """
+        # Loads the client of the provider, which only a worker needs.
+        from activities.providers import Providers
+
+        self._store = store
+        self._chain = list(chain)
+        self._providers = Providers(chain)
+        self._prices = prices
+        self._workspace = workspace
+        self._pause = pause
+        self._silent_beat = silent_beat
+
+    async def close(self) -> None:
+        """Close the connections to all models."""
+        await self._providers.close()
+
+    @activity.defn
+    async def call_model(self, request: CallModel) -> ModelAnswer:
+        """Ask the first usable model, store its answer and return it.
+
+        Raises:
+            ApplicationError: Of a type of `activities.failures`, with a `ModelFailure` if a model
+                was called.
+        """
+        await self._pause.check()
+        attempt = Attempt()
+        if stored := await self._store.threads.message(attempt.answer_id):
+            return await self._found(request, attempt, stored)
+        spec, last = self._choose(request)
+        tail = LiveTail()
+        with beating(lambda: tail.live_text(attempt.spent_seconds()), self._silent_beat) as pulse:
+            await self._ensure_rows(request)
+            messages, warnings = await self._prompt(request)
+            record = await CallRecord.begin(
+                self._store,
+                self._prices,
+                attempt,
+                spec,
+                run_id=request.run.id,
+                purpose=request.purpose,
+            )
+            answered = await ModelCall(self._providers[spec], record, attempt, last=last).make(
+                messages,
+                max_tokens=request.max_tokens,
+                timeout_seconds=request.timeout_seconds,
+                on_text=_showing(tail, pulse),
+            )
+            stored = await self._store_answer(request, attempt, answered)
+        log.info("model_answered", call=record.id, model=spec.key, **answered.spent.model_dump())
+        return ModelAnswer(
+            text=stored.content,
+            message_id=stored.id,
+            model=spec.name,
+            provider=spec.provider,
+            truncated=answered.completion.truncated,
+            warnings=warnings,
+            elapsed_seconds=attempt.spent_seconds(),
+            attempts=attempt.number,
+            **answered.spent.model_dump(),
+        )
+
+    async def _found(
+        self, request: CallModel, attempt: Attempt, stored: ThreadMessage
+    ) -> ModelAnswer:
+        """The answer of a former attempt that could not report it any more."""
+        calls = await self._store.calls.with_prefix(attempt.prefix)
+        call = next(call for call in calls if call.id == stored.llm_call_id)
+        files = await self._workspace.read(request.thread.scope, request.context_paths)
+        return ModelAnswer(
+            text=stored.content,
+            message_id=stored.id,
+            model=call.model,
+            provider=call.provider,
+            truncated=call.error == TRUNCATED,
+            warnings=files.warnings,
+            elapsed_seconds=attempt.spent_seconds(),
+            attempts=attempt.number,
+            **spent_in(calls).model_dump(),
+        )
+
+    def _choose(self, request: CallModel) -> tuple[ModelSpec, bool]:
+        """The model to call, and whether it is the last that can be."""
+        if not self._chain:
+            message = "no model is configured: set `models`, or OPENAI_API_KEY"
+            raise ApplicationError(message, type=MODEL_REFUSED, non_retryable=True)
+        spec = usable_models(self._chain, request.cooling)[0]
+        # When all are cooling the first is called again, but nothing is left to change to.
+        others = [other for other in self._chain if other.key not in {spec.key, *request.cooling}]
+        return spec, not others
+
+    async def _ensure_rows(self, request: CallModel) -> None:
+        """Write what the row of the call refers to."""
+        await self._store.threads.ensure(request.thread)
+        record = request.run.model_copy(update={"thread_id": request.thread.id})
+        await self._store.runs.put(record)
+
+    async def _prompt(self, request: CallModel) -> tuple[list[Message], list[str]]:
+        """The messages to send, and what they had to do without."""
+        history = await self._store.threads.messages(request.thread.id)
+        read = await self._workspace.read(request.thread.scope, request.context_paths)
+        messages = lightweight_messages(
+            request.prompt,
+            nonce=secrets.token_hex(NONCE_BYTES),
+            history=history_messages(history),
+            files=read.files,
+            untrusted=request.untrusted,
+            note=request.delivery_note,
+        )
+        return messages, read.warnings
+
+    async def _store_answer(
+        self, request: CallModel, attempt: Attempt, answered: Answered
+    ) -> ThreadMessage:
+        """Add prompt and answer to the thread, both or none.
+
+        Of the prompt only what the author wrote is kept: files and fixed texts belong to one call,
+        and would be repeated in every later one of the conversation.
+        """
+        now = datetime.now(UTC)
+        said = ThreadMessage(
+            id=attempt.prompt_id,
+            thread_id=request.thread.id,
+            role="user",
+            content=request.prompt,
+            created_at=now,
+        )
+        answer = ThreadMessage(
+            id=attempt.answer_id,
+            thread_id=request.thread.id,
+            role="assistant",
+            content=answered.completion.text,
+            llm_call_id=answered.call_id,
+            created_at=now,
+        )
+        _, stored = await self._store.threads.append([said, answer])
+        return stored
+
+
+def _showing(tail: LiveTail, pulse: Pulse) -> Callable[[str], None]:
+    """What makes each new piece of text visible."""
+
+    def show(piece: str) -> None:
+        tail.add(piece)
+        pulse.grew()
+
+    return show

@@ -1,0 +1,51 @@
+"""The search attributes by which Tickless objects are found, and what each may hold.
+
+Owns their names and types (DESIGN §3) and the cap on their values. Registering them is
+`client.setup`'s. Invariant: values are ids, states and numbers, never a definition or a text of a
+user, because visibility is readable by everyone who can list workflows.
+"""
+
+from typing import Literal
+
+from temporalio.common import SearchAttributeKey
+
+KIND = SearchAttributeKey.for_keyword("TicklessKind")
+SCOPE = SearchAttributeKey.for_keyword("TicklessScope")
+OWNER = SearchAttributeKey.for_keyword("TicklessOwner")
+ROUTINE = SearchAttributeKey.for_keyword("TicklessRoutine")
+TRIGGER = SearchAttributeKey.for_keyword("TicklessTrigger")
+STATUS = SearchAttributeKey.for_keyword("TicklessStatus")
+OUTCOME = SearchAttributeKey.for_keyword("TicklessOutcome")
+APPROVALS = SearchAttributeKey.for_keyword_list("TicklessApprovals")
+TOKENS = SearchAttributeKey.for_int("TicklessTokens")
+LATE_SECONDS = SearchAttributeKey.for_int("TicklessLateSeconds")
+COST_USD = SearchAttributeKey.for_float("TicklessCostUsd")
+CREATED = SearchAttributeKey.for_datetime("TicklessCreated")
+DUE = SearchAttributeKey.for_datetime("TicklessDue")
+
+# What `temporal server start-dev --search-attribute` and the operator API call the types.
+AttributeType = Literal["Keyword", "KeywordList", "Int", "Double", "Datetime"]
+TYPES: dict[str, AttributeType] = {
+    KIND.name: "Keyword",
+    SCOPE.name: "Keyword",
+    OWNER.name: "Keyword",
+    ROUTINE.name: "Keyword",
+    TRIGGER.name: "Keyword",
+    STATUS.name: "Keyword",
+    OUTCOME.name: "Keyword",
+    APPROVALS.name: "KeywordList",
+    TOKENS.name: "Int",
+    LATE_SECONDS.name: "Int",
+    COST_USD.name: "Double",
+    CREATED.name: "Datetime",
+    DUE.name: "Datetime",
+}
+
+# The server refuses keyword values above 2,048 bytes with a failed workflow task; we stay below.
+MAX_VALUE_BYTES = 1_800
+
+
+def capped(value: str) -> str:
+    """The text cut to the longest a keyword may be, at a character boundary."""
+    raw = value.encode()
+    return value if len(raw) <= MAX_VALUE_BYTES else raw[:MAX_VALUE_BYTES].decode(errors="ignore")

@@ -1,0 +1,136 @@
+"""The tables of the ledger as the code sees them.
+
+Owns names, columns, keys and references. How a database gets them is the migrations' business; a
+test holds the two together. The rows' models are in `domain`. Source: triggers-and-actions.md §10.
+
+Invariants:
+    1. A table's columns are the fields of its domain model, by the same names; a route is two.
+    2. Every primary key is natural, so that a repeated write meets its own row.
+    3. Money is whole micros of USD; unknown is null.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    UniqueConstraint,
+)
+
+from activities.store.column_types import Instant, Key, StoredText
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+threads = Table(
+    "threads",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("scope", StoredText, nullable=False),
+    Column("session_key", StoredText, nullable=False),
+    Column("kind", StoredText, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("routine_id", Key, nullable=False),
+    Column("workflow_id", Key, nullable=False),
+    Column("trigger_type", StoredText, nullable=False),
+    Column("trigger_detail", StoredText, nullable=False),
+    Column("occurred_at", Instant, nullable=False),
+    Column("scheduled_at", Instant),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("status", StoredText, nullable=False),
+    Column("reason", StoredText),
+    Column("duplicate_of", Key),
+    Column("stands_for", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("hop", Integer, nullable=False),
+    Column("result", Key),
+    Column("summary", StoredText),
+    Column("error", StoredText),
+    Column("tokens_in", BigInteger),
+    Column("tokens_out", BigInteger),
+    Column("cost_micros", BigInteger),
+    Column("warnings", JSON, nullable=False),
+    Column("job_id", Key),
+    Column("thread_id", Key, ForeignKey("threads.id")),
+    UniqueConstraint("workflow_id"),
+    Index(None, "routine_id", "occurred_at"),
+    Index(None, "occurred_at"),
+    Index(None, "thread_id"),
+)
+
+llm_calls = Table(
+    "llm_calls",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("run_id", Key, ForeignKey("runs.id")),
+    Column("job_id", Key),
+    Column("goal_id", Key),
+    Column("sequence", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("model", StoredText, nullable=False),
+    Column("provider", StoredText, nullable=False),
+    Column("purpose", StoredText, nullable=False),
+    Column("tokens_in", BigInteger),
+    Column("tokens_out", BigInteger),
+    Column("cache_read_tokens", BigInteger),
+    Column("cache_write_tokens", BigInteger),
+    Column("cost_micros", BigInteger),
+    Column("price_version", StoredText),
+    Column("latency_ms", BigInteger),
+    Column("status", StoredText, nullable=False),
+    Column("error", StoredText),
+    Column("started_at", Instant, nullable=False),
+    Index(None, "run_id"),
+    Index(None, "started_at"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("thread_id", Key, ForeignKey("threads.id"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("role", StoredText, nullable=False),
+    Column("content", StoredText, nullable=False),
+    Column("tool_calls", JSON(none_as_null=True)),
+    Column("llm_call_id", Key, ForeignKey("llm_calls.id")),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("thread_id", "sequence"),
+    Index(None, "llm_call_id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("occurrence_id", Key, primary_key=True),
+    Column("run_id", Key, ForeignKey("runs.id"), nullable=False),
+    Column("receive_id_type", StoredText, nullable=False),
+    Column("receive_id", StoredText, nullable=False),
+    Column("part", StoredText, nullable=False),
+    Column("text", StoredText, nullable=False),
+    Column("status", StoredText, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("message_id", StoredText),
+    Column("error", StoredText),
+    Column("created_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Index(None, "run_id"),
+    Index(None, "status", "created_at"),
+)

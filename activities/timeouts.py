@@ -1,0 +1,55 @@
+"""The one table of timeouts, heartbeats and retries, each with its reason.
+
+Owns every duration that a workflow gives to an activity. Numbers that a user may set are settings
+and come with the request instead (the run timeout, a channel's waits).
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio.common import RetryPolicy
+
+# An entity answers in 7 ms; after 2 s its worker is busy or gone, and a local activity that goes on
+# waiting costs its run three events every 8 s (DESIGN §3 rule 2).
+LOCAL_START_TO_CLOSE: Final = timedelta(seconds=2)
+LOCAL_SCHEDULE_TO_CLOSE: Final = timedelta(seconds=3)
+LOCAL_RETRY: Final = RetryPolicy(maximum_attempts=2, initial_interval=timedelta(milliseconds=50))
+
+# The same call as a normal activity: no limit, because an entity without a worker will have one
+# again.
+ENTITY_START_TO_CLOSE: Final = timedelta(seconds=30)
+ENTITY_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10)
+)
+
+# A model call heartbeats while it streams and every few seconds while it waits; a worker that died
+# is noticed after this time and the call goes to another one.
+MODEL_HEARTBEAT: Final = timedelta(seconds=10)
+# On top of what remains of the run timeout, which the activity enforces itself and can explain.
+MODEL_GRACE: Final = timedelta(seconds=15)
+# Waits come with the errors (Retry-After, 2 s doubling to 30 s), attempts are counted by the
+# activity per kind of error; lost workers are the only thing this policy counts.
+MODEL_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=2),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=10,
+    # A call that outlived its start-to-close has spent the run's time; again would spend it twice.
+    non_retryable_error_types=["TemporalTimeout:StartToClose"],
+)
+
+# Sending is short; five refusals spread over 15 minutes are counted in the outbox, not here.
+DELIVERY_START_TO_CLOSE: Final = timedelta(minutes=2)
+DELIVERY_HEARTBEAT: Final = timedelta(seconds=15)
+DELIVERY_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)
+)
+
+# A Schedule is put in milliseconds; the routine cannot go on without it, so it is tried for ever.
+SCHEDULE_START_TO_CLOSE: Final = timedelta(seconds=10)
+SCHEDULE_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
+)
+
+# How much longer than its run timeout a run may hold its place before somebody looks (automation
+# §8).
+LEASE_GRACE: Final = timedelta(seconds=60)

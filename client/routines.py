@@ -1,0 +1,391 @@
+"""Routines, as a caller works with them.
+
+Owns the library calls for a routine's life. What is possible is decided by the routine's workflow;
+what is wrong with a body is also told here, before anything is started. Source: automation.md §6,
+DESIGN §3.
+"""
+
+import asyncio
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowExecution,
+    WorkflowQueryRejectedError,
+)
+from temporalio.common import (
+    QueryRejectCondition,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
+from ulid import ULID
+
+from activities import search_attributes as attributes
+from activities.entity_updates import EntityUpdates, NoAnswer
+from client.connection import QUERY_TIMEOUT, translated
+from client.context import CallerContext
+from domain.actor import preferred_id
+from domain.capabilities import check_supported
+from domain.errors import DomainError, ErrorKind
+from domain.guardrails import content_hash
+from domain.identifiers import ENTITIES_QUEUE, ROUTINE_PREFIX, routine_workflow_id
+from domain.routine import Routine, new_routine, parse_status_filter, validate_name
+from domain.routine_requests import (
+    ChangeRoutine,
+    CreateRoutine,
+    DeleteRoutine,
+    ListRuns,
+    PatchRoutine,
+    RoutineAnswer,
+    RunList,
+    StartRoutine,
+)
+from domain.runs import RunRecord, hex32
+from workflows.routine import RoutineWorkflow
+
+# How long a caller waits for a worker before it gets the ids alone (DESIGN §3).
+PATIENCE = timedelta(seconds=10)
+LISTED_WITHIN = timedelta(seconds=5)
+PAGE_SIZE = 1_000
+MAX_LISTED = 5_000
+MAX_LIMIT = 200
+QUERIES_AT_ONCE = 8
+
+
+class RoutineCreated(BaseModel):
+    """Answer of `create`; `routine` is null while no worker has taken the creation up."""
+
+    id: str
+    workflow_id: str
+    accepted: bool = False
+    routine: dict[str, Any] | None = None
+    warnings: list[str] = []
+
+
+class RoutinePage(BaseModel):
+    """A page of routines, newest first; `next_cursor` while there is more."""
+
+    routines: list[dict[str, Any]]
+    count: int
+    next_cursor: str | None = None
+
+
+class Routines:
+    """Library calls for routines, in the scope of one caller."""
+
+    def __init__(
+        self,
+        temporal: Client,
+        updates: EntityUpdates,
+        context: CallerContext,
+        *,
+        default_timezone: str = "UTC",
+        retention_days: int = 30,
+    ) -> None:
+        self._temporal = temporal
+        self._updates = updates
+        self._context = context
+        self._default_timezone = default_timezone
+        self._retention_days = retention_days
+
+    async def create(
+        self,
+        body: Mapping[str, object],
+        *,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> RoutineCreated:
+        """Create a routine and wait until it is listed.
+
+        Args:
+            body: The JSON object of automation.md §2: `prompt` or `action`, and a schedule or
+                trigger.
+            name: A name of your choice; else `routine_` and a ULID.
+            idempotency_key: Makes a repetition the same routine.
+
+        Returns:
+            The routine, or only its ids (`accepted`) when no worker answered within 10 s.
+
+        Raises:
+            DomainError: What is wrong with the body; `conflict` on `id` when the name is taken.
+        """
+        request, planned = self._creation(body, name, idempotency_key)
+        workflow_id = routine_workflow_id(request.id)
+
+        def start() -> WithStartWorkflowOperation[RoutineWorkflow, None]:
+            return WithStartWorkflowOperation(
+                "Routine",
+                StartRoutine(create=request),
+                id=workflow_id,
+                task_queue=ENTITIES_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                search_attributes=_attributes(request, planned),
+                static_summary=str(body.get("title") or request.id)[:200],
+            )
+
+        try:
+            with translated(request.id):
+                answer = await self._updates.send(
+                    workflow_id,
+                    "create",
+                    request,
+                    RoutineAnswer,
+                    # The digest too: another body under the same key is another question.
+                    update_id=f"{request.key}:{request.digest}",
+                    patience=PATIENCE,
+                    start=start,
+                )
+        except NoAnswer:
+            with translated(request.id):
+                # The start carries the whole creation, so it is durable if the workflow exists.
+                await self._temporal.get_workflow_handle(workflow_id).describe()
+            return RoutineCreated(id=request.id, workflow_id=workflow_id, accepted=True)
+        await self._wait_until_listed(workflow_id)
+        return RoutineCreated(
+            id=request.id,
+            workflow_id=workflow_id,
+            routine=answer.routine.model_dump(mode="json"),
+            warnings=answer.warnings,
+        )
+
+    async def get(self, routine_id: str) -> RoutineAnswer:
+        """One routine of the caller's scope, also a deleted one until it is purged.
+
+        Raises:
+            DomainError: `not_found`; `unavailable` without a worker.
+        """
+        handle = self._temporal.get_workflow_handle(routine_workflow_id(routine_id))
+        try:
+            with translated(routine_id):
+                answer = await handle.query(
+                    RoutineWorkflow.view,
+                    reject_condition=QueryRejectCondition.NOT_OPEN,
+                    rpc_timeout=QUERY_TIMEOUT,
+                )
+        except WorkflowQueryRejectedError:
+            answer = None
+        if answer is None or answer.routine.scope != self._context.scope():
+            raise DomainError(ErrorKind.NOT_FOUND, "id", routine_id)
+        return answer
+
+    async def list(
+        self, *, status: str = "", limit: int = 20, cursor: str | None = None
+    ) -> RoutinePage:
+        """The caller's routines, newest first.
+
+        Args:
+            status: Blank (all but deleted), `active`, `paused`, `deleted` or `all`.
+            limit: 1 to 200.
+            cursor: `next_cursor` of the page before.
+
+        Raises:
+            DomainError: `invalid_field` on `status`, `limit` or `cursor`.
+        """
+        _check_limit(limit)
+        wanted = parse_status_filter(status)
+        found = await self._find(wanted.status, include_deleted=wanted.include_deleted)
+        if cursor is not None:
+            after = _read_cursor(cursor)
+            found = [entry for entry in found if entry < after]
+        page = found[:limit]
+        gate = asyncio.Semaphore(QUERIES_AT_ONCE)
+
+        async def read(routine_id: str) -> dict[str, Any] | None:
+            async with gate:
+                try:
+                    answer = await self.get(routine_id)
+                except DomainError as error:
+                    # It was purged between the listing and now.
+                    if error.kind == ErrorKind.NOT_FOUND:
+                        return None
+                    raise
+            return answer.routine.model_dump(mode="json")
+
+        records = await asyncio.gather(*(read(routine_id) for _, routine_id in page))
+        routines = [record for record in records if record is not None]
+        more = len(found) > limit
+        return RoutinePage(
+            routines=routines,
+            count=len(routines),
+            next_cursor=_write_cursor(page[-1]) if more else None,
+        )
+
+    async def patch(
+        self, routine_id: str, changes: Mapping[str, object], *, if_revision: int | None = None
+    ) -> RoutineAnswer:
+        """Change a routine by a JSON merge patch."""
+        request = PatchRoutine(changes=dict(changes), if_revision=if_revision, **self._asker())
+        return await self._change(routine_id, "patch", request)
+
+    async def pause(self, routine_id: str) -> RoutineAnswer:
+        """Pause a routine; a run in flight finishes."""
+        return await self._change(routine_id, "pause", ChangeRoutine(**self._asker()))
+
+    async def resume(self, routine_id: str) -> RoutineAnswer:
+        """Let a paused routine fire again, from now on."""
+        return await self._change(routine_id, "resume", ChangeRoutine(**self._asker()))
+
+    async def delete(self, routine_id: str, *, purge: bool = False) -> RoutineAnswer:
+        """Delete a routine and cancel its runs; `purge` frees the name at once."""
+        request = DeleteRoutine(purge=purge, retention_days=self._retention_days, **self._asker())
+        return await self._change(routine_id, "delete", request)
+
+    async def runs(self, routine_id: str, *, limit: int = 20) -> Sequence[RunRecord]:
+        """The routine's runs, newest first; the last hundred are kept.
+
+        Raises:
+            DomainError: `not_found`, or `invalid_field` on `limit`.
+        """
+        _check_limit(limit)
+        await self.get(routine_id)
+        handle = self._temporal.get_workflow_handle(routine_workflow_id(routine_id))
+        with translated(routine_id):
+            answer: RunList = await handle.query(
+                RoutineWorkflow.runs, ListRuns(limit=limit), rpc_timeout=QUERY_TIMEOUT
+            )
+        return answer.runs
+
+    # Inside
+
+    def _creation(
+        self, body: Mapping[str, object], name: str | None, idempotency_key: str | None
+    ) -> tuple[CreateRoutine, Routine]:
+        creator, route, scope = (
+            self._context.actor(),
+            self._context.route(),
+            self._context.scope(),
+        )
+        if name is not None:
+            validate_name(name)
+        key = hex32(f"{preferred_id(creator)}\n{idempotency_key}") if idempotency_key else None
+        request = CreateRoutine(
+            id=name or "routine_" + (key or str(ULID()).lower()),
+            body=dict(body),
+            scope=scope,
+            route=route,
+            creator=creator,
+            session_key=self._context.session_key,
+            resume_thread_id=self._context.resume_thread_id or None,
+            source_message_id=self._context.source_message_id or None,
+            default_timezone=self._default_timezone,
+            key=key or str(ULID()),
+            digest=content_hash(dict(body)),
+        )
+        # Told before anything is started; the workflow makes the routine from the same body again.
+        planned = new_routine(
+            request.body,
+            id=request.id,
+            scope=scope,
+            route=route,
+            creator=creator,
+            now=datetime.now(UTC),
+            default_timezone=self._default_timezone,
+        )
+        check_supported(planned)
+        return request, planned
+
+    async def _change(self, routine_id: str, update: str, request: ChangeRoutine) -> RoutineAnswer:
+        with translated(routine_id):
+            return await self._updates.send(
+                routine_workflow_id(routine_id),
+                update,
+                request,
+                RoutineAnswer,
+                update_id=str(ULID()),
+                patience=PATIENCE,
+            )
+
+    def _asker(self) -> dict[str, Any]:
+        return self._context.asker().model_dump()
+
+    async def _wait_until_listed(self, workflow_id: str) -> None:
+        """Visibility follows within milliseconds; a list right after the answer must show it."""
+        deadline = time.monotonic() + LISTED_WITHIN.total_seconds()
+        pause = 0.005
+        with translated():
+            while (
+                await self._temporal.count_workflows(f"WorkflowId = '{workflow_id}'")
+            ).count == 0:
+                if time.monotonic() > deadline:
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.1)
+
+    async def _find(
+        self, status: str | None, *, include_deleted: bool
+    ) -> Sequence[tuple[str, str]]:
+        """The caller's routines as (created, id), newest first."""
+        query = (
+            f"{attributes.KIND.name} = 'routine' AND ExecutionStatus = 'Running' AND "
+            f"{attributes.SCOPE.name} = '{_quoted(self._context.scope().text)}'"
+        )
+        if status is not None:
+            query += f" AND {attributes.STATUS.name} = '{status}'"
+        elif not include_deleted:
+            query += f" AND {attributes.STATUS.name} != 'deleted'"
+        found: dict[str, str] = {}
+        with translated():
+            async for execution in self._temporal.list_workflows(query, page_size=PAGE_SIZE):
+                found[execution.id.removeprefix(ROUTINE_PREFIX)] = _created(execution)
+                if len(found) > MAX_LISTED:
+                    raise DomainError(
+                        ErrorKind.INVALID_FIELD,
+                        "limit",
+                        f"more than {MAX_LISTED} routines: use the status filter",
+                    )
+        return sorted(((created, key) for key, created in found.items()), reverse=True)
+
+
+def _attributes(request: CreateRoutine, planned: Routine) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(attributes.KIND, "routine"),
+            SearchAttributePair(attributes.ROUTINE, request.id),
+            SearchAttributePair(attributes.SCOPE, attributes.capped(request.scope.text)),
+            SearchAttributePair(attributes.OWNER, attributes.capped(preferred_id(request.creator))),
+            SearchAttributePair(attributes.TRIGGER, planned.trigger.type),
+            SearchAttributePair(attributes.STATUS, planned.status),
+            SearchAttributePair(attributes.CREATED, datetime.now(UTC)),
+        ]
+    )
+
+
+def _created(execution: WorkflowExecution) -> str:
+    created = execution.typed_search_attributes.get(attributes.CREATED)
+    return (created or execution.start_time).astimezone(UTC).isoformat()
+
+
+def _quoted(text: str) -> str:
+    return attributes.capped(text).replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _check_limit(limit: int) -> None:
+    if isinstance(limit, bool) or not 1 <= limit <= MAX_LIMIT:
+        raise DomainError(
+            ErrorKind.INVALID_FIELD,
+            "limit",
+            f"limit must be an integer from 1 to {MAX_LIMIT}, not {limit!r}",
+        )
+
+
+def _write_cursor(entry: tuple[str, str]) -> str:
+    return urlsafe_b64encode("\n".join(entry).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[str, str]:
+    try:
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        created, routine_id = text.split("\n")
+        datetime.fromisoformat(created)
+    except ValueError as error:
+        raise DomainError(
+            ErrorKind.INVALID_FIELD, "cursor", "cursor must be the next_cursor of a former page"
+        ) from error
+    return created, routine_id

@@ -1,0 +1,133 @@
+"""The settings: one model with the flat names of the specifications and a section per matter.
+
+Owns the names, defaults and bounds. Where values come from is `client.settings.loading`'s.
+Source: automation.md §13, triggers-and-actions.md §10 and §11, DESIGN §8.
+"""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from client.settings.channels import ChannelsSettings
+from client.settings.queues import QueuesSettings
+from client.settings.sections import (
+    ContextSettings,
+    Count,
+    Days,
+    FolderPath,
+    GatewaySettings,
+    LocalModelSettings,
+    LogSettings,
+    Name,
+    Seconds,
+    Section,
+    StoreSettings,
+)
+from client.settings.temporal import TemporalSettings
+from domain.budget import PriceTable, parse_usd
+from domain.errors import DomainError
+from domain.model_chain import ModelSpec
+from domain.zones import require_zone
+
+
+def _zone(value: str, info: ValidationInfo) -> str:
+    try:
+        return require_zone(value, str(info.field_name))
+    except DomainError as error:
+        raise ValueError(error.message) from error
+
+
+def _usd(value: float, info: ValidationInfo) -> float:
+    try:
+        parse_usd(value, str(info.field_name))
+    except DomainError as error:
+        raise ValueError(error.message) from error
+    return value
+
+
+Usd: TypeAlias = Annotated[float, Field(gt=0), AfterValidator(_usd)]
+
+
+class Settings(Section):
+    """All settings, read once at start and handed down as plain values."""
+
+    default_timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="Zone of schedules that name none, and of the budgets' day."
+    )
+    allow_automation: bool = Field(
+        default=True, description="Whether routines and goals may be used here at all."
+    )
+    run_timeout_seconds: Seconds = Field(
+        default=600, description="Working time of a lightweight run; waiting does not count."
+    )
+    job_timeout_seconds: Seconds = Field(
+        default=3600, description="Working time of a full job; waiting does not count."
+    )
+    max_concurrent_runs: Count = Field(
+        default=4, description="Model calls at a time, per worker; more wait in the queue."
+    )
+    failure_limit: Count = Field(
+        default=3, description="Failures in a row after which a routine is paused."
+    )
+    deleted_retention_days: Days = Field(
+        default=30, description="How long a deleted routine can be restored."
+    )
+    ledger_retention_days: Days = Field(
+        default=90, description="How long runs, calls and messages are kept in the ledger."
+    )
+    watchdog_grace_seconds: Seconds = Field(
+        default=120, description="Delay after which a due or running routine is reported."
+    )
+    watchdog_cooldown_seconds: Seconds = Field(
+        default=1800, description="Shortest time between two reports of the same routine and kind."
+    )
+    routine_budget_usd_per_day: Usd | None = Field(
+        default=None, description="What one routine may spend a day, in USD; null is no limit."
+    )
+    budget_usd_per_day: Usd | None = Field(
+        default=None,
+        description="What the whole deployment may spend a day, in USD; null is no limit.",
+    )
+    workspace: FolderPath = Field(
+        default=Path(".tickless/workspace"),
+        validate_default=True,
+        description="Folder of the files that routines read, one folder in it per scope.",
+    )
+    openai_model: Name = Field(
+        default="gpt-5-mini",
+        description="The one model used when `models` is empty and OPENAI_API_KEY or "
+        "OPENAI_BASE_URL is set.",
+    )
+    models: list[ModelSpec] = Field(
+        default=[],
+        description="The models to call, the preferred one first; the next is tried when one "
+        "fails. Empty: `openai_model`, where OPENAI_API_KEY or OPENAI_BASE_URL is set, else the "
+        "local model.",
+    )
+    local_model: LocalModelSettings = Field(
+        default=LocalModelSettings(),
+        description="The model that runs on this machine when no other is configured.",
+    )
+    prices: PriceTable = Field(
+        default=PriceTable(),
+        description="What models cost: `price_version` names the list, `prices` maps "
+        "provider/model to micros of USD per million tokens.",
+    )
+    channels: ChannelsSettings = Field(
+        default=ChannelsSettings(),
+        description="Where texts are delivered, by name; `default` takes what no channel claims.",
+    )
+    context: ContextSettings = Field(
+        default=ContextSettings(),
+        description="Who asks and where answers go, when the caller does not say.",
+    )
+    temporal: TemporalSettings = Field(
+        default=TemporalSettings(), description="The connection to Temporal."
+    )
+    queues: QueuesSettings = Field(
+        default=QueuesSettings(), description="Task queues and the slots of each in one worker."
+    )
+    store: StoreSettings = Field(default=StoreSettings(), description="Where the ledger is kept.")
+    gateway: GatewaySettings = Field(default=GatewaySettings(), description="The HTTP gateway.")
+    log: LogSettings = Field(default=LogSettings(), description="What is logged, and how.")

@@ -1,0 +1,98 @@
+"""The Python client: everything a program can do with Tickless.
+
+Owns the one class that ties the nouns to a connection and a caller. Each noun has a module of its
+own (`client.routines`, `client.runs`, `client.system`).
+
+Example:
+    async with TicklessClient.open() as tickless:
+        created = await tickless.routines.create(
+            {"prompt": "Say what is new.", "schedule": {"every_seconds": 3600}}, name="news"
+        )
+        started = await tickless.runs.trigger("news")
+        view = await tickless.runs.wait(started.run_id)
+"""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from temporalio.client import Client
+
+from activities.entity_updates import EntityUpdates
+from client.connection import connect
+from client.context import CallerContext
+from client.routines import Routines
+from client.runs import Runs
+from client.settings import Settings, connect_config, load_settings
+from client.system import System
+from domain.errors import DomainError, ErrorKind
+
+
+class TicklessClient:
+    """Tickless for one caller, over one connection to Temporal.
+
+    Attributes:
+        temporal: The Temporal client underneath.
+        routines: Calls for routines.
+        runs: Calls for runs.
+        system: Calls for the system as a whole.
+    """
+
+    def __init__(
+        self,
+        temporal: Client,
+        context: CallerContext,
+        *,
+        default_timezone: str = "UTC",
+        retention_days: int = 30,
+        ui_url: str = "",
+    ) -> None:
+        updates = EntityUpdates(temporal)
+        self.temporal = temporal
+        self.routines = Routines(
+            temporal,
+            updates,
+            context,
+            default_timezone=default_timezone,
+            retention_days=retention_days,
+        )
+        self.runs = Runs(temporal, updates, context, ui_url)
+        self.system = System(temporal, updates)
+
+    @classmethod
+    def of_settings(cls, temporal: Client, settings: Settings) -> "TicklessClient":
+        """A client with what the settings say about caller, zone and retention.
+
+        Raises:
+            DomainError: `automation_disabled` where the settings switch automation off.
+        """
+        if not settings.allow_automation:
+            raise DomainError(
+                ErrorKind.AUTOMATION_DISABLED,
+                "allow_automation",
+                "allow_automation is false in the settings of this deployment",
+            )
+        given = settings.context.model_dump(exclude_none=True)
+        return cls(
+            temporal,
+            CallerContext.model_validate(given),
+            default_timezone=settings.default_timezone,
+            retention_days=settings.deleted_retention_days,
+            ui_url=settings.temporal.ui_url,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: Path | None = None) -> AsyncGenerator["TicklessClient"]:
+        """Connect as the settings file and the environment say.
+
+        Args:
+            config: The settings file; else `TICKLESS_CONFIG`, `./temporal-dev.yaml`, or defaults.
+
+        Raises:
+            DomainError: What is wrong with the settings, or `unavailable` without a server.
+        """
+        settings = load_settings(config, os.environ).settings
+        temporal = await connect(connect_config(settings.temporal, os.environ))
+        yield cls.of_settings(temporal, settings)

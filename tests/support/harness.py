@@ -1,0 +1,187 @@
+"""A whole Tickless for tests: real Temporal server, real workers in this process, scripted models.
+
+Owns starting the parts and the marks by which a test scripts the model for its own routines: the
+parts are shared by all tests of a process, so a prompt that holds `mark` gets that test's steps.
+"""
+
+import asyncio
+import os
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from activities.search_attributes import TYPES
+from client.connection import connect
+from client.settings import Settings, connect_config, load_settings
+from client.setup import setup_namespace
+from client.tickless import TicklessClient
+from domain.identifiers import SERVED_QUEUES, routine_workflow_id
+from domain.run_view import RunView
+from domain.runs import run_workflow_id
+from tests.support.model_server import ModelServer
+from tests.support.model_steps import Behaviour, Body, Reply, Step
+from worker.process import running_workers
+from worker.temporal_server import DevServer, DevServerOptions
+
+
+@dataclass
+class Scripts:
+    """What the models do, by a mark in the prompt; a prompt without one gets a silent answer."""
+
+    steps: dict[str, deque[Behaviour]] = field(default_factory=dict)
+
+    def on(self, mark: str, *steps: Behaviour) -> None:
+        """Do these for prompts with the mark, one for each request; the last is repeated."""
+        self.steps[mark] = deque(steps)
+
+    def step(self, body: Body) -> Step:
+        text = " ".join(str(message.get("content")) for message in body["messages"])
+        for mark, steps in self.steps.items():
+            if mark in text:
+                found = steps.popleft() if len(steps) > 1 else steps[0]
+                return found(body) if callable(found) else found
+        return Reply(text="ROUTINE_OK", chunks=1)
+
+
+@dataclass
+class Harness:
+    """The running parts, and what most tests do with them."""
+
+    client: Client
+    settings: Settings
+    tickless: TicklessClient
+    models: ModelServer
+    scripts: Scripts
+    folder: Path
+    environ: dict[str, str]
+
+    @property
+    def deliveries(self) -> Path:
+        """The file to which the channel `file` writes."""
+        return self.settings.store.folder / "deliveries.jsonl"
+
+    def name(self) -> str:
+        """A name for a routine that nobody else has; also good as a mark."""
+        return f"t-{uuid.uuid4().hex[:20]}"
+
+    async def routine(self, *steps: Behaviour, **body: Any) -> str:
+        """Create a routine whose model calls do these steps; fires by hand unless told."""
+        name = self.name()
+        if steps:
+            self.scripts.on(name, *steps)
+        given: dict[str, Any] = {"prompt": f"Do {name}.", **body}
+        if not {"schedule", "trigger"} & set(given):
+            given["trigger"] = {"type": "manual"}
+        given.setdefault("notify", {"route": {"receive_id_type": "file", "receive_id": ""}})
+        await self.tickless.routines.create(given, name=name)
+        return name
+
+    async def run_once(self, routine: str, *, force: bool = False) -> RunView:
+        """Trigger a routine and wait for the end of the run."""
+        started = await self.tickless.runs.trigger(routine, force=force)
+        return await self.tickless.runs.wait(started.run_id)
+
+    async def routine_events(self, routine: str) -> list[str]:
+        """Types of the history events of a routine's workflow."""
+        return await self.events(routine_workflow_id(routine))
+
+    async def run_events(self, run: str) -> list[str]:
+        """Types of the history events of a run's workflow."""
+        return await self.events(run_workflow_id(run))
+
+    async def events(self, workflow_id: str) -> list[str]:
+        history = await self.client.get_workflow_handle(workflow_id).fetch_history()
+        return [
+            EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in history.events
+        ]
+
+
+async def until(
+    holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 30, pause: float = 0.03
+) -> None:
+    """Wait for a condition that needs asking."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await holds():  # noqa: ASYNC110 - the server sets no event of ours
+                await asyncio.sleep(pause)
+    except TimeoutError as error:
+        raise AssertionError(f"not within {seconds} s: {what}") from error
+
+
+def environment_for(
+    folder: Path, server: DevServer, models: ModelServer, **overrides: str
+) -> dict[str, str]:
+    """The settings of a test: its own folder, the test's server, two scripted models."""
+    environ = {
+        "TEMPORAL_ADDRESS": server.address,
+        "TICKLESS_STORE__FOLDER": str(folder),
+        "TICKLESS_STORE__URL": f"sqlite:///{folder / 'ledger.db'}",
+        "TICKLESS_WORKSPACE": str(folder / "workspace"),
+        "TICKLESS_CONTEXT__ACTOR_USER_ID": "me",
+        "TICKLESS_CONTEXT__RECEIVE_ID_TYPE": "file",
+        "TICKLESS_MAX_CONCURRENT_RUNS": "50",
+        **overrides,
+    }
+    for index, name in enumerate(("first", "second")):
+        environ[f"TICKLESS_MODELS__{index}__NAME"] = name
+        environ[f"TICKLESS_MODELS__{index}__BASE_URL"] = models.base_url
+        environ[f"TICKLESS_MODELS__{index}__API_KEY"] = "test-key"
+    return environ
+
+
+@asynccontextmanager
+async def running_server(folder: Path, **options: Any) -> AsyncGenerator[DevServer]:
+    """A Temporal server in memory, without UI, on free ports."""
+    given: dict[str, Any] = {
+        "log_file": folder / "temporal-server.log",
+        "port": 0,
+        "ui_port": 0,
+        "headless": True,
+        "search_attributes": TYPES,
+        **options,
+    }
+    async with DevServer(DevServerOptions(**given)) as server:
+        yield server
+
+
+@asynccontextmanager
+async def running_harness(
+    folder: Path,
+    server: DevServer,
+    *,
+    queues: tuple[str, ...] = SERVED_QUEUES,
+    **overrides: str,
+) -> AsyncGenerator[Harness]:
+    """A harness on a running server; with no queues, one without workers."""
+    (folder / "workspace").mkdir(parents=True, exist_ok=True)
+    scripts = Scripts()
+    with ModelServer() as models:
+        models.always(scripts.step)
+        environ = environment_for(folder, server, models, **overrides)
+        config = folder / "settings.yaml"
+        config.write_text("{}\n", encoding="utf-8")
+        settings = load_settings(config, environ).settings
+        client = await connect(connect_config(settings.temporal, {}))
+        await setup_namespace(client, timedelta(days=7))
+        harness = Harness(
+            client=client,
+            settings=settings,
+            tickless=TicklessClient.of_settings(client, settings),
+            models=models,
+            scripts=scripts,
+            folder=folder,
+            environ=environ,
+        )
+        if not queues:
+            yield harness
+            return
+        async with running_workers(client, settings, os.environ, queues):
+            yield harness

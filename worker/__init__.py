@@ -1,0 +1,1 @@
+"""Wiring: settings to clients to activities to workers, and the dev stack."""

@@ -1,0 +1,229 @@
+"""A worker process: settings to store, models, channels, activities, and a Worker for each queue.
+
+Owns the wiring and its order: what a queue does not need is not opened. Decides nothing.
+Source: DESIGN §3 (Queues, rule 3) and §4 (cancellation).
+
+Invariants:
+    1. Each queue has its own Worker with its own slots: an entity never waits behind the runs that
+       wait for it.
+    2. On the way out the workers drain first, then models and store are closed.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.channels import build_channels
+from activities.control import PauseFlag
+from activities.deliveries import DeliveryActivities
+from activities.entities import EntityActivities, RunLimits
+from activities.entity_updates import EntityUpdates
+from activities.models import ModelActivities
+from activities.runs import RunActivities
+from activities.schedules import ScheduleActivities
+from activities.store import Store, open_store
+from activities.waking import WakingActivities
+from activities.workspace import Workspace
+from client.settings import Settings, resolve_secret, resolve_secrets
+from domain.errors import DomainError, ErrorKind
+from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, SERVED_QUEUES
+from worker.cancellation import (
+    model_heartbeat_throttle,
+    pushes_cancellations,
+    silent_model_beat,
+)
+from worker.model_source import Progress, model_chain
+from worker.sandbox import workflow_runner
+from workflows.control import Control
+from workflows.routine import RoutineWorkflow
+from workflows.routine_run import RoutineRun
+
+_log = structlog.stdlib.get_logger("tickless.worker")
+
+# What runs when a worker is told to stop may end by itself for this long; then it is cancelled and
+# another worker does it again.
+DRAIN_TIMEOUT = timedelta(seconds=10)
+# Elsewhere heartbeats only prove life.
+THROTTLE = timedelta(seconds=5)
+
+Activity = Callable[..., Any]
+
+
+@dataclass
+class _Queue:
+    """What one queue serves."""
+
+    workflows: list[type] = field(default_factory=list[type])
+    activities: list[Activity] = field(default_factory=list[Activity])
+
+
+def check_queues(names: Collection[str]) -> list[str]:
+    """The queues to serve; all when none is named.
+
+    Args:
+        names: Full names, or what follows `tickless-`.
+
+    Raises:
+        DomainError: `invalid_field` on `queues`.
+    """
+    wanted = [name if name in SERVED_QUEUES else f"tickless-{name}" for name in names]
+    for given, name in zip(names, wanted, strict=True):
+        if name not in SERVED_QUEUES:
+            raise DomainError(
+                ErrorKind.INVALID_FIELD,
+                "queues",
+                f"queues must be among {', '.join(SERVED_QUEUES)}, not {given!r}",
+                SERVED_QUEUES,
+            )
+    return list(dict.fromkeys(wanted)) or list(SERVED_QUEUES)
+
+
+@asynccontextmanager
+async def running_workers(
+    client: Client,
+    settings: Settings,
+    environ: Mapping[str, str],
+    queues: Sequence[str],
+    progress: Progress | None = None,
+) -> AsyncGenerator["asyncio.Task[None]"]:
+    """Serve queues while the context is open, and drain when it closes.
+
+    Args:
+        client: Connection to Temporal.
+        settings: All settings.
+        environ: Where `env:` references are looked up.
+        queues: Names as `check_queues` gives them.
+        progress: Told how far the local model's weights are fetched.
+
+    Yields:
+        A task that ends only by the fault of a worker.
+
+    Raises:
+        DomainError: What cannot be opened: the store, a model, a secret.
+    """
+    async with AsyncExitStack() as stack:
+        # Only model calls are worth the question; a worker without them takes the safe answer.
+        pushed = LLM_QUEUE in queues and await pushes_cancellations(client)
+        served = await _open(stack, client, settings, environ, queues, progress, pushed=pushed)
+        workers = [_worker(client, settings, name, served[name], pushed=pushed) for name in queues]
+        serving = asyncio.create_task(_serve(workers))
+        _log.info("serving", queues=list(queues), cancellation="pushed" if pushed else "polled")
+        try:
+            yield serving
+        finally:
+            await asyncio.gather(*(worker.shutdown() for worker in workers))
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+async def _serve(workers: list[Worker]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for worker in workers:
+            group.create_task(worker.run())
+
+
+async def _open(
+    stack: AsyncExitStack,
+    client: Client,
+    settings: Settings,
+    environ: Mapping[str, str],
+    queues: Sequence[str],
+    progress: Progress | None,
+    *,
+    pushed: bool,
+) -> dict[str, _Queue]:
+    """Open what the queues need and bind their activities to it."""
+    pause = PauseFlag(client)
+    served = {name: _Queue() for name in SERVED_QUEUES}
+    if ENTITIES_QUEUE in queues:
+        runs = RunActivities(client)
+        served[ENTITIES_QUEUE] = _Queue(
+            workflows=[RoutineWorkflow, Control],
+            activities=[
+                ScheduleActivities(client).put_schedule,
+                runs.start_run,
+                runs.find_closed,
+                WakingActivities(client).wake_parked,
+            ],
+        )
+    if not {RUNS_QUEUE, LLM_QUEUE} & set(queues):
+        return served
+    url = resolve_secret(settings.store.url, environ, "store.url")
+    store = await stack.enter_async_context(await open_store(url))
+    if RUNS_QUEUE in queues:
+        limits = RunLimits(settings.run_timeout_seconds, settings.failure_limit)
+        entities = EntityActivities(client, EntityUpdates(client), pause, limits)
+        deliveries = await _deliveries(stack, settings, environ, store)
+        served[RUNS_QUEUE] = _Queue(
+            workflows=[RoutineRun],
+            activities=[
+                entities.begin_run,
+                entities.claim_grant,
+                entities.mark_run,
+                entities.end_run,
+                deliveries.finish_run,
+            ],
+        )
+    if LLM_QUEUE in queues:
+        chain = await stack.enter_async_context(model_chain(settings, environ, progress))
+        models = ModelActivities(
+            store=store,
+            chain=chain,
+            prices=settings.prices,
+            workspace=Workspace(settings.workspace),
+            pause=pause,
+            silent_beat=silent_model_beat(pushed=pushed),
+        )
+        stack.push_async_callback(models.close)
+        served[LLM_QUEUE] = _Queue(activities=[models.call_model])
+    return served
+
+
+async def _deliveries(
+    stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str], store: Store
+) -> DeliveryActivities:
+    specs = {
+        name: resolve_secrets(spec, environ, f"channels.{name}")
+        for name, spec in settings.channels.by_name.items()
+    }
+    channels = build_channels(specs, folder=settings.store.folder, console=sys.stdout)
+    stack.push_async_callback(channels.close)
+    return DeliveryActivities(store, channels, settings.channels.default)
+
+
+def _worker(
+    client: Client, settings: Settings, name: str, queue: _Queue, *, pushed: bool
+) -> Worker:
+    slots: dict[str, Any] = {}
+    throttle = THROTTLE
+    if name == LLM_QUEUE:
+        throttle = model_heartbeat_throttle(pushed=pushed)
+        slots = {
+            "max_concurrent_activities": settings.max_concurrent_runs,
+            "max_task_queue_activities_per_second": settings.queues.llm.rate_per_second,
+        }
+    else:
+        sizes = settings.queues.entities if name == ENTITIES_QUEUE else settings.queues.runs
+        slots = {
+            "max_concurrent_workflow_tasks": sizes.workflow_tasks,
+            "max_concurrent_activities": sizes.activities,
+            "max_concurrent_local_activities": sizes.local_activities,
+        }
+    return Worker(
+        client,
+        task_queue=name,
+        workflows=queue.workflows,
+        activities=queue.activities,
+        workflow_runner=workflow_runner(),
+        graceful_shutdown_timeout=DRAIN_TIMEOUT,
+        max_heartbeat_throttle_interval=throttle,
+        default_heartbeat_throttle_interval=throttle,
+        **slots,
+    )

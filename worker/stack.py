@@ -1,0 +1,91 @@
+"""The dev stack: the real server, set up, and workers on it.
+
+Owns the order in which the parts start and stop, for `tickless dev` and the demo.
+
+Invariant: what it started it stops, the newest first; nothing it did not start is touched.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import Client
+
+from activities.search_attributes import TYPES
+from client.connection import connect
+from client.settings import Settings, TemporalSettings, connect_config
+from client.setup import setup_namespace
+from domain.identifiers import SERVED_QUEUES
+from worker.logs import sdk_runtime
+from worker.model_source import Progress
+from worker.process import running_workers
+from worker.temporal_server import DevServer, DevServerOptions
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack.
+
+    Attributes:
+        client: Connection to its server.
+        settings: The settings with the addresses that were really taken.
+        serving: Ends only by the fault of a worker.
+        stopped_server: Ends when the server has ended by itself.
+    """
+
+    client: Client
+    settings: Settings
+    serving: "asyncio.Task[None]"
+    stopped_server: "asyncio.Task[int]"
+
+
+@asynccontextmanager
+async def running_stack(
+    settings: Settings, environ: Mapping[str, str], progress: Progress | None = None
+) -> AsyncGenerator[Stack]:
+    """Start server and workers; drain and stop them on the way out.
+
+    Raises:
+        DomainError: `conflict` naming who holds a port, and whatever server or workers lack.
+    """
+    server = DevServer(_server_options(settings))
+    async with server:
+        actual = _with_addresses(settings, server)
+        client = await connect(connect_config(actual.temporal, environ), sdk_runtime())
+        await setup_namespace(client, timedelta(days=settings.temporal.dev.retention_days))
+        async with running_workers(client, actual, environ, SERVED_QUEUES, progress) as serving:
+            stopped = asyncio.create_task(server.wait())
+            try:
+                yield Stack(client, actual, serving, stopped)
+            finally:
+                stopped.cancel()
+
+
+def _server_options(settings: Settings) -> DevServerOptions:
+    dev = settings.temporal.dev
+    return DevServerOptions(
+        log_file=settings.store.folder / "temporal-server.log",
+        ip=dev.ip,
+        port=dev.port,
+        ui_port=dev.ui_port or 0,
+        headless=dev.ui_port is None,
+        db_file=dev.db_file,
+        namespace=settings.temporal.namespace,
+        dynamic_config=dev.dynamic_config,
+        search_attributes=TYPES,
+        extra_arguments=("--log-level", dev.log_level),
+    )
+
+
+def _with_addresses(settings: Settings, server: DevServer) -> Settings:
+    """The settings with the ports that were picked, so that everybody talks to this server."""
+    temporal = TemporalSettings(
+        address=server.address,
+        namespace=server.namespace,
+        ui_url=server.ui_url or "",
+        # Keys and certificates in the environment are those of some other server.
+        dev=settings.temporal.dev,
+    )
+    return settings.model_copy(update={"temporal": temporal})

@@ -1,0 +1,1 @@
+"""The durable state machines: routine, run, control."""

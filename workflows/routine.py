@@ -1,0 +1,374 @@
+"""A routine: its definition, its counters, its Schedule; lives until it is purged.
+
+Owns the messages of the workflow and the order of its side effects. Every decision is
+`domain.routine_book`'s. Lifecycle and invariants: docs/lifecycles/routine.md.
+Source: DESIGN §3, automation.md §6.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
+from temporalio.exceptions import ApplicationError
+
+from workflows.handlers import guarded, guarded_signal
+
+with workflow.unsafe.imports_passed_through():
+    from activities import search_attributes as attributes
+    from activities import timeouts
+    from activities.runs import RunActivities, RunIds, StartRunRequest
+    from activities.schedules import ScheduleActivities
+    from domain.admission import BeginRun, EndRun, MarkRun, RunEnded, Verdict
+    from domain.errors import DomainError
+    from domain.routine_book import RoutineBook
+    from domain.routine_requests import (
+        ChangeRoutine,
+        CreateRoutine,
+        DeleteRoutine,
+        ListRuns,
+        PatchRoutine,
+        RoutineAnswer,
+        RunAccepted,
+        RunList,
+        StartRoutine,
+        TriggerRoutine,
+    )
+    from domain.routine_view import routine_details
+    from domain.run_start import StartRun
+    from domain.runs import (
+        FireKind,
+        manual_occurrence,
+        run_id,
+        run_workflow_id,
+        scheduled_occurrence,
+    )
+
+MAX_AGE = timedelta(hours=24)
+
+
+@workflow.defn(name="Routine")
+class RoutineWorkflow:
+    """Workflow `routine/<id>`, one for each routine."""
+
+    @workflow.init
+    def __init__(self, start: StartRoutine) -> None:
+        self._create_request = start.create
+        self._refusal: DomainError | None = None
+        self._book = RoutineBook(start.state) if start.state else None
+        self._alarm: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._upgrade = False
+        if self._book is None and start.create is not None:
+            try:
+                self._book = RoutineBook.create(start.create, workflow.info().start_time)
+            except DomainError as error:
+                self._refusal = error
+
+    @workflow.run
+    async def run(self, _start: StartRoutine) -> None:
+        """Serve the routine until it is purged; a creation that was refused ends at once."""
+        if self._book is None:
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            if self._refusal is None:
+                raise ApplicationError(
+                    "started without a routine; use `tickless routine create`", non_retryable=True
+                )
+            return
+        self._describe()
+        self._arm()
+        while not self._book.purged(workflow.now()):
+            await self._wait_for_work(self._book)
+            await self._put_schedule(self._book)
+            await self._send_out(self._book)
+            await self._check_leases(self._book)
+            self._describe()
+            if self._is_idle(self._book) and self._wants_renewal():
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                # Something may have come in while the last handlers finished.
+                if self._is_idle(self._book):
+                    workflow.continue_as_new(StartRoutine(state=self._book.state))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    # Life
+
+    @workflow.update
+    @guarded
+    async def create(self, request: CreateRoutine) -> RoutineAnswer:
+        """Answer for the creation this workflow was started with, once its Schedule is put."""
+        if self._refusal is not None:
+            raise self._refusal
+        book = self._ready()
+        book.check_creation(request)
+        return await self._settled(book)
+
+    @workflow.update
+    @guarded
+    async def patch(self, request: PatchRoutine) -> RoutineAnswer:
+        """Apply a JSON merge patch."""
+        book = self._ready()
+        book.change(request, request.changes, workflow.now())
+        return await self._settled(book)
+
+    @workflow.update
+    @guarded
+    async def delete(self, request: DeleteRoutine | None = None) -> RoutineAnswer:
+        """Delete the routine; restorable for a while unless purged."""
+        book = self._ready()
+        book.delete(request or DeleteRoutine(), workflow.now())
+        return await self._settled(book)
+
+    @workflow.update(name="pause")
+    @guarded
+    async def pause_update(self, request: ChangeRoutine | None = None) -> RoutineAnswer:
+        """Pause the routine; a run in flight finishes."""
+        book = self._ready()
+        book.change(request or ChangeRoutine(), {"status": "paused"}, workflow.now())
+        return await self._settled(book)
+
+    @workflow.signal(name="pause")
+    @guarded_signal
+    def pause_signal(self, request: ChangeRoutine | None = None) -> None:
+        """The same for senders that need no answer."""
+        change = request or ChangeRoutine()
+        self._ready().change(change, {"status": "paused"}, workflow.now())
+
+    @workflow.update(name="resume")
+    @guarded
+    async def resume_update(self, request: ChangeRoutine | None = None) -> RoutineAnswer:
+        """Let the routine fire again."""
+        book = self._ready()
+        book.change(request or ChangeRoutine(), {"status": "active"}, workflow.now())
+        return await self._settled(book)
+
+    @workflow.signal(name="resume")
+    @guarded_signal
+    def resume_signal(self, request: ChangeRoutine | None = None) -> None:
+        """The same for senders that need no answer."""
+        change = request or ChangeRoutine()
+        self._ready().change(change, {"status": "active"}, workflow.now())
+
+    @workflow.update(name="trigger")
+    @guarded
+    def trigger_update(self, request: TriggerRoutine | None = None) -> RunAccepted:
+        """Start one extra run; its verdict is read from the run."""
+        return self._trigger(request or TriggerRoutine())
+
+    @workflow.signal(name="trigger")
+    @guarded_signal
+    def trigger_signal(self, request: TriggerRoutine | None = None) -> None:
+        """The same for senders that need no answer."""
+        self._trigger(request or TriggerRoutine())
+
+    @workflow.signal
+    @guarded_signal
+    def upgrade(self) -> None:
+        """Continue as new at the next quiet moment, on the newest code."""
+        self._upgrade = True
+
+    # Runs: these never await, so that checking and booking are one step (DESIGN §3 rule 4).
+
+    @workflow.update
+    @guarded
+    def begin_run(self, request: BeginRun) -> Verdict:
+        """Admit a run or refuse it."""
+        verdict = self._ready().bookings.begin_run(request, workflow.now())
+        self._arm()
+        self._describe()
+        return verdict
+
+    @workflow.update
+    @guarded
+    def mark_run(self, request: MarkRun) -> RunEnded:
+        """Count or un-count a run."""
+        return self._ready().bookings.mark_run(request, workflow.now())
+
+    @workflow.update
+    @guarded
+    def end_run(self, request: EndRun) -> RunEnded:
+        """Record a run's outcome."""
+        answer = self._ready().bookings.end_run(request, workflow.now())
+        self._describe()
+        return answer
+
+    @workflow.query
+    def view(self) -> RoutineAnswer | None:
+        """The routine as it is now; null while it is being created."""
+        return self._book.answer() if self._book else None
+
+    @workflow.query
+    def runs(self, request: ListRuns | None = None) -> RunList:
+        """The runs that are open and the last hundred that ended, newest first."""
+        limit = (request or ListRuns()).limit
+        return RunList(runs=self._book.runs(limit) if self._book else [])
+
+    # The loop
+
+    async def _wait_for_work(self, book: RoutineBook) -> None:
+        purge_at = book.state.purge_at
+        timeout = None if purge_at is None else _until(purge_at)
+        try:
+            await workflow.wait_condition(
+                lambda: not self._is_idle(book) or self._wants_renewal(),
+                timeout=timeout,
+                timeout_summary="keep the deleted routine",
+            )
+        except TimeoutError:
+            return
+
+    def _is_idle(self, book: RoutineBook) -> bool:
+        rang = self._alarm is not None and self._alarm.done()
+        renew = self._renewal is not None and self._renewal.done()
+        return not (rang or renew or book.has_work() or book.purged(workflow.now()))
+
+    def _wants_renewal(self) -> bool:
+        info = workflow.info()
+        return (
+            self._upgrade
+            or info.is_continue_as_new_suggested()
+            or workflow.now() - info.start_time > MAX_AGE
+            or info.is_target_worker_deployment_version_changed()
+        )
+
+    async def _put_schedule(self, book: RoutineBook) -> None:
+        if self._renewal is not None and self._renewal.done():
+            self._renewal = None
+            book.renew_schedule()
+        if not book.schedule_is_stale():
+            return
+        revision = book.state.schedule_revision
+        wanted = book.wanted_schedule(workflow.now())
+        await workflow.execute_activity_method(
+            ScheduleActivities.put_schedule,
+            wanted,
+            start_to_close_timeout=timeouts.SCHEDULE_START_TO_CLOSE,
+            retry_policy=timeouts.SCHEDULE_RETRY,
+            summary="put the schedule",
+        )
+        book.schedule_put(revision)
+        self._start_what_was_missed(book)
+        self._plan_renewal(book)
+        routine = book.routine
+        updates: list[SearchAttributeUpdate[Any]] = [attributes.STATUS.value_set(routine.status)]
+        if routine.next_run_at is None:
+            updates.append(attributes.DUE.value_unset())
+        else:
+            updates.append(attributes.DUE.value_set(routine.next_run_at))
+        workflow.upsert_search_attributes(updates)
+
+    def _start_what_was_missed(self, book: RoutineBook) -> None:
+        """A time that passed before the Schedule existed is started from here."""
+        missed = book.missed_before_put(workflow.now())
+        if missed is not None:
+            routine = book.routine
+            start = StartRun(routine_id=routine.id, kind=FireKind.SCHEDULE, scheduled_at=missed)
+            book.request_start(run_id(routine.id, scheduled_occurrence(missed)), start)
+
+    def _plan_renewal(self, book: RoutineBook) -> None:
+        """Put the Schedule again after the zone's next change, when single instants run out."""
+        due = book.renew_at(workflow.now())
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._renewal = (
+            None
+            if due is None
+            else asyncio.create_task(
+                workflow.sleep(_until(due), summary="the zone's next offset change")
+            )
+        )
+
+    async def _send_out(self, book: RoutineBook) -> None:
+        """Start, grant and cancel runs, as handlers have decided."""
+        for pending in book.take_starts():
+            await workflow.execute_activity_method(
+                RunActivities.start_run,
+                StartRunRequest(
+                    workflow_id=pending.workflow_id,
+                    start=pending.start,
+                    title=book.routine.title or book.routine.id,
+                    scope=book.routine.scope.text,
+                    owner=book.owner(),
+                ),
+                start_to_close_timeout=timeouts.ENTITY_START_TO_CLOSE,
+                retry_policy=timeouts.ENTITY_RETRY,
+                summary="start a run",
+            )
+        for granted in book.take_grants():
+            if not await self._signal(granted, "granted"):
+                book.bookings.lose(granted, workflow.now())
+        for cancelled in book.take_cancellations():
+            await self._signal(cancelled, "cancel")
+
+    async def _signal(self, run: str, name: str) -> bool:
+        """Signal a run; false when it no longer exists."""
+        try:
+            await workflow.get_external_workflow_handle(run_workflow_id(run)).signal(name)
+        except ApplicationError:
+            return False
+        return True
+
+    async def _check_leases(self, book: RoutineBook) -> None:
+        """Look at the holders whose lease is over; a lease is a time to check, not to expire."""
+        if self._alarm is None or not self._alarm.done():
+            return
+        self._alarm = None
+        due = book.bookings.due_leases(workflow.now())
+        if due:
+            found = await workflow.execute_activity_method(
+                RunActivities.find_closed,
+                RunIds(ids=due),
+                start_to_close_timeout=timeouts.ENTITY_START_TO_CLOSE,
+                retry_policy=timeouts.ENTITY_RETRY,
+                summary="look at runs whose lease is over",
+            )
+            for item in due:
+                if item in found.ids:
+                    book.bookings.lose(item, workflow.now())
+                else:
+                    book.bookings.extend(item, workflow.now())
+        self._arm()
+
+    # Inside
+
+    def _ready(self) -> RoutineBook:
+        if self._book is None:
+            raise ApplicationError("the routine was not created", type="not_found")
+        return self._book
+
+    async def _settled(self, book: RoutineBook) -> RoutineAnswer:
+        """The answer to a change, once the Schedule is what the change made it."""
+        await workflow.wait_condition(lambda: not book.schedule_is_stale())
+        return book.answer()
+
+    def _trigger(self, request: TriggerRoutine) -> RunAccepted:
+        book = self._ready()
+        book.check_trigger(request)
+        occurrence = manual_occurrence("", None, workflow.uuid4().hex)
+        run = run_id(book.routine.id, occurrence)
+        start = StartRun(
+            routine_id=book.routine.id,
+            kind=FireKind.MANUAL,
+            trigger_detail=request.actor_id or "operator",
+            occurred_at=workflow.now(),
+            force=request.force,
+        )
+        book.request_start(run, start)
+        return RunAccepted(run_id=run, workflow_id=run_workflow_id(run))
+
+    def _arm(self) -> None:
+        """One timer for all leases, armed again only when it has fired (DESIGN §3 rule 7)."""
+        due = self._book.bookings.next_lease() if self._book else None
+        if due is not None and self._alarm is None:
+            self._alarm = asyncio.create_task(
+                workflow.sleep(_until(due), summary="look at open runs")
+            )
+
+    def _describe(self) -> None:
+        if self._book is not None:
+            details = routine_details(self._book.state, workflow.info().namespace)
+            workflow.set_current_details(details)
+
+
+def _until(due: datetime) -> timedelta:
+    return max(due - workflow.now(), timedelta(milliseconds=1))

@@ -1,0 +1,421 @@
+"""One occurrence of a routine: admission, action, delivery, outcome.
+
+Owns the order of these steps and what a cancellation or a pause does at each. Decides nothing
+itself: admission is the routine's, the meaning of the reply `domain.outcome`'s, the texts
+`domain.notices`'. Lifecycle and invariants: docs/lifecycles/run.md. Source: DESIGN §4,
+automation.md §7.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as ActivityTimeout
+
+from workflows.entity_calls import ask_entity
+from workflows.handlers import guarded, guarded_signal
+from workflows.model_calls import ModelCalls
+
+with workflow.unsafe.imports_passed_through():
+    from activities import search_attributes as attributes
+    from activities import timeouts
+    from activities.deliveries import DeliveryActivities, FinishRun, Part
+    from activities.entities import EntityActivities
+    from activities.failures import (
+        RUN_TIMED_OUT,
+        SYSTEM_PAUSED,
+        application_error_of,
+        model_failure_of,
+    )
+    from activities.models import CallModel, ModelAnswer
+    from domain.admission import (
+        BeginRun,
+        Decision,
+        EndRun,
+        NoticeKind,
+        RunDefinition,
+        RunEnded,
+        Verdict,
+    )
+    from domain.deliveries import DeliveryStatus
+    from domain.identifiers import RUNS_QUEUE
+    from domain.notices import failure_notice, final_notice, success_notice
+    from domain.outcome import classify_reply, should_notify, to_record_outcome
+    from domain.routine import render_prompt
+    from domain.run_start import StartRun
+    from domain.run_view import DeliveryView, RunStage, RunView, run_details
+    from domain.runs import FireKind, RunRecord, RunStatus, run_id_of_workflow
+    from domain.threads import Thread, ThreadKind
+
+_NOMINAL_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
+_SUMMARY_CHARS = 500
+
+
+class CancelRun(BaseModel):
+    """Ask a run to end as cancelled; may be left out altogether."""
+
+    reason: str = "cancelled by user"
+
+
+class RunAdmission(BaseModel):
+    """Answer of the update `admission`: the verdict, without the routine's definition."""
+
+    run_id: str
+    workflow_id: str
+    verdict: Verdict
+
+
+@workflow.defn(name="RoutineRun")
+class RoutineRun:
+    """Workflow `routine-run/<routine>/<occurrence>`; its result is the run's last view."""
+
+    @workflow.init
+    def __init__(self, start: StartRun) -> None:
+        info = workflow.info()
+        nominal = start.scheduled_at
+        if start.kind == FireKind.SCHEDULE and nominal is None:
+            nominal = info.typed_search_attributes.get(_NOMINAL_TIME)
+        self._start = start
+        self._verdict: Verdict | None = None
+        self._definition: RunDefinition | None = None
+        self._granted = False
+        self._work: asyncio.Task[ModelAnswer | None] | None = None
+        self._cancel_reason = "cancelled by user"
+        self._calls = ModelCalls(budget=timedelta())
+        self._view = RunView(
+            record=RunRecord(
+                id=run_id_of_workflow(info.workflow_id),
+                routine_id=start.routine_id,
+                workflow_id=info.workflow_id,
+                trigger_type=start.kind,
+                trigger_detail=start.trigger_detail,
+                occurred_at=start.occurred_at or nominal or info.start_time,
+                scheduled_at=nominal,
+                status=RunStatus.RUNNING,
+                hop=start.hop,
+            ),
+            stage=RunStage.ADMISSION,
+        )
+
+    @workflow.run
+    async def run(self, _start: StartRun) -> RunView:
+        """Carry the run to its end, whatever happens on the way."""
+        answer: ModelAnswer | None = None
+        self._work = asyncio.create_task(self._carry_out())
+        try:
+            answer = await self._work
+        except asyncio.CancelledError:
+            self._note(status=RunStatus.CANCELLED, reason=self._cancel_reason)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                self._note(status=RunStatus.CANCELLED, reason=self._cancel_reason)
+            else:
+                self._fail(error)
+        self._work = None
+        return await _undisturbed(asyncio.create_task(self._finish(answer)))
+
+    # Messages
+
+    @workflow.update
+    @guarded
+    async def admission(self) -> RunAdmission:
+        """Wait for the routine's verdict and answer it; a queued run answers `queue` at once."""
+        await workflow.wait_condition(lambda: self._verdict is not None)
+        assert self._verdict is not None  # the condition, for the type checker
+        return RunAdmission(
+            run_id=self._view.record.id,
+            workflow_id=self._view.record.workflow_id,
+            verdict=self._verdict.model_copy(update={"definition": None}),
+        )
+
+    @workflow.signal
+    @guarded_signal
+    def granted(self) -> None:
+        """The run's turn has come: the run before it ended, or everything goes on after a pause."""
+        self._granted = True
+
+    @workflow.update(name="cancel")
+    @guarded
+    def cancel_update(self, request: CancelRun | None = None) -> RunView:
+        """End the run as cancelled; once its reply is being delivered this changes nothing."""
+        self._cancel(request)
+        return self._view
+
+    @workflow.signal(name="cancel")
+    @guarded_signal
+    def cancel_signal(self, request: CancelRun | None = None) -> None:
+        """The same as the update, for senders that need no answer."""
+        self._cancel(request)
+
+    @workflow.query
+    def view(self) -> RunView:
+        """Everything known of this run."""
+        return self._view
+
+    def _cancel(self, request: CancelRun | None) -> None:
+        if self._work is not None and not self._work.done():
+            self._cancel_reason = (request or CancelRun()).reason
+            self._work.cancel()
+
+    # Steps
+
+    async def _carry_out(self) -> ModelAnswer | None:
+        verdict = await self._admit()
+        if verdict.decision != Decision.RUN or verdict.definition is None:
+            self._note(
+                status=RunStatus.SKIPPED,
+                reason=verdict.reason,
+                duplicate_of=verdict.duplicate_of,
+            )
+            return None
+        definition = self._definition = verdict.definition
+        self._calls.budget = timedelta(seconds=definition.run_timeout_seconds)
+        thread_id = definition.resume_thread_id or self._view.record.id
+        self._note(started_at=verdict.started_at, thread_id=thread_id)
+        self._view = self._view.model_copy(
+            update={"title": definition.title, "late_seconds": verdict.late_seconds}
+        )
+        return await self._ask_model(definition)
+
+    async def _admit(self) -> Verdict:
+        self._stage(RunStage.ADMISSION)
+        record = self._view.record
+        request = BeginRun(
+            run_id=record.id,
+            kind=record.trigger_type,
+            scheduled_at=record.scheduled_at,
+            occurred_at=record.occurred_at,
+            trigger_detail=record.trigger_detail,
+            content_hash=self._start.content_hash,
+            delivery_digest=self._start.delivery_digest,
+            force=self._start.force,
+            hop=record.hop,
+            actor_id=self._start.actor_id,
+        )
+        verdict = await ask_entity(EntityActivities.begin_run, request, "ask for admission")
+        self._verdict = verdict
+        if verdict.decision == Decision.QUEUE:
+            self._note(status=RunStatus.QUEUED)
+            self._stage(RunStage.QUEUED)
+            workflow.upsert_search_attributes([attributes.STATUS.value_set(RunStatus.QUEUED)])
+            await workflow.wait_condition(lambda: self._granted)
+            self._granted = False
+            verdict = await ask_entity(EntityActivities.claim_grant, request, "take the turn")
+            self._note(status=RunStatus.RUNNING)
+        return verdict
+
+    async def _ask_model(self, definition: RunDefinition) -> ModelAnswer:
+        record = self._view.record
+        prompt = render_prompt(
+            definition.action.prompt, record.started_at or workflow.now(), definition.timezone
+        )
+        request = CallModel(
+            run=record,
+            thread=self._thread(definition),
+            prompt=prompt.text,
+            context_paths=definition.action.context_paths,
+            max_tokens=definition.action.max_tokens,
+            delivery_note=f"The reply goes to {definition.route.text}.",
+            timeout_seconds=float(definition.run_timeout_seconds),
+        )
+        while True:
+            self._stage(RunStage.MODEL)
+            try:
+                return await self._calls.ask(request, f"ask the model: {definition.title}"[:200])
+            except ActivityError as error:
+                if not _is_system_pause(error):
+                    raise
+            await self._park()
+
+    async def _park(self) -> None:
+        """Wait until everything goes on; `resume_all` finds the run by its status and wakes it."""
+        self._granted = False
+        self._stage(RunStage.SYSTEM_PAUSED)
+        workflow.upsert_search_attributes([attributes.STATUS.value_set(SYSTEM_PAUSED)])
+        await workflow.wait_condition(lambda: self._granted)
+
+    async def _finish(self, answer: ModelAnswer | None) -> RunView:
+        if answer is not None:
+            self._judge(answer)
+        self._note(
+            finished_at=workflow.now(),
+            tokens_in=self._calls.spent.tokens_in,
+            tokens_out=self._calls.spent.tokens_out,
+            cost_micros=self._calls.spent.cost_micros,
+        )
+        status = self._view.record.status
+        if status in {RunStatus.OK, RunStatus.ATTENTION, RunStatus.SKIPPED, RunStatus.CANCELLED}:
+            await self._deliver(self._final_part(answer))
+        if status != RunStatus.SKIPPED:
+            await self._report()
+        self._stage(RunStage.ENDED)
+        self._publish_outcome()
+        return self._view
+
+    def _judge(self, answer: ModelAnswer) -> None:
+        reply = classify_reply(answer.text)
+        self._note(
+            status=RunStatus(reply.status),
+            result=answer.message_id,
+            summary=answer.text.strip()[:_SUMMARY_CHARS],
+            error=reply.error,
+            attempts=answer.attempts,
+            warnings=answer.warnings,
+        )
+        self._view = self._view.model_copy(update={"text": answer.text, "model": answer.model})
+
+    def _final_part(self, answer: ModelAnswer | None) -> list[Part]:
+        definition = self._definition
+        if answer is None or definition is None:
+            return []
+        record, late = self._view.record, self._view.late_seconds
+        reply = classify_reply(answer.text)
+        if not should_notify(record.status, definition.notify, reply.sentinel):
+            return []
+        if record.status == RunStatus.OK:
+            text = success_notice(definition.title, record, late_seconds=late)
+        else:
+            text = final_notice(
+                definition.title,
+                record,
+                answer.text,
+                late_seconds=late,
+                truncated=answer.truncated,
+            )
+        return [Part(part="final", route=definition.route, text=text)]
+
+    async def _deliver(self, parts: list[Part]) -> None:
+        """Write the record and send the parts; a reply nobody could be given is a failure."""
+        self._stage(RunStage.DELIVERY)
+        definition = self._definition
+        finished = await workflow.execute_activity_method(
+            DeliveryActivities.finish_run,
+            FinishRun(
+                record=self._view.record,
+                thread=self._thread(definition) if definition else None,
+                parts=parts,
+            ),
+            task_queue=RUNS_QUEUE,
+            start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
+            heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
+            retry_policy=timeouts.DELIVERY_RETRY,
+            summary="deliver and record" if parts else "record",
+        )
+        views = [DeliveryView.model_validate(item.model_dump()) for item in finished.deliveries]
+        self._view = self._view.model_copy(update={"deliveries": self._view.deliveries + views})
+        for item in views:
+            if item.status == DeliveryStatus.FAILED and item.occurrence_id.endswith("/final"):
+                self._note(
+                    status=RunStatus.FAILED,
+                    error=f"the reply could not be delivered: {item.error}",
+                )
+
+    async def _report(self) -> None:
+        """Tell the routine, then people where the routine says so."""
+        self._stage(RunStage.OUTCOME)
+        record = self._view.record
+        first = next((d.message_id for d in self._view.deliveries if d.message_id), None)
+        ended = await ask_entity(
+            EntityActivities.end_run, EndRun(record=record, message_id=first), "report the end"
+        )
+        failed = record.status in {RunStatus.FAILED, RunStatus.TIMED_OUT}
+        if not failed and not ended.notices:
+            return
+        await self._deliver(
+            [part for notice in ended.notices for part in self._notice_part(notice, ended)]
+        )
+
+    def _notice_part(self, kind: NoticeKind, ended: RunEnded) -> list[Part]:
+        definition = self._definition
+        if definition is None:
+            return []
+        record = self._view.record
+        if kind == NoticeKind.FIRST_FAILURE and not should_notify(
+            record.status, definition.notify, None
+        ):
+            return []
+        text = failure_notice(
+            kind,
+            definition.title,
+            record,
+            late_seconds=self._view.late_seconds,
+            failures=ended.consecutive_failures,
+        )
+        return [Part(part=kind, route=definition.route, text=text)]
+
+    # State
+
+    def _fail(self, error: ActivityError) -> None:
+        """Record why the run failed, in the words of whoever knows best."""
+        failure = model_failure_of(error)
+        cause = error.cause
+        status, message = RunStatus.FAILED, str(cause or error)
+        if isinstance(cause, ApplicationError):
+            message = cause.message
+            if cause.type == RUN_TIMED_OUT:
+                status, message = RunStatus.TIMED_OUT, self._timeout_text()
+            elif failure is not None and failure.status_text:
+                message = f"{failure.status_text} ({cause.message})"
+        elif isinstance(cause, ActivityTimeout):
+            status, message = RunStatus.TIMED_OUT, self._timeout_text()
+        self._note(
+            status=status,
+            error=message[:_SUMMARY_CHARS],
+            attempts=failure.attempts if failure else self._view.record.attempts,
+        )
+
+    def _timeout_text(self) -> str:
+        return f"run timed out after {int(self._calls.budget.total_seconds())}s"
+
+    def _thread(self, definition: RunDefinition) -> Thread:
+        record = self._view.record
+        return Thread(
+            id=record.thread_id or record.id,
+            scope=definition.scope.text,
+            session_key=definition.session_key,
+            kind=ThreadKind.ROUTINE,
+            created_at=record.started_at or record.occurred_at,
+        )
+
+    def _note(self, **changes: object) -> None:
+        record = self._view.record.model_copy(update=changes)
+        self._view = self._view.model_copy(update={"record": record})
+
+    def _stage(self, stage: RunStage) -> None:
+        self._view = self._view.model_copy(update={"stage": stage})
+        workflow.set_current_details(run_details(self._view, workflow.info().namespace))
+
+    def _publish_outcome(self) -> None:
+        """The one search-attribute write of a run on the fast path."""
+        record = self._view.record
+        outcome = to_record_outcome(record.status, record.error)
+        updates: list[SearchAttributeUpdate[Any]] = [
+            attributes.STATUS.value_set(record.status),
+            attributes.OUTCOME.value_set(outcome.kind if outcome else record.status),
+            attributes.LATE_SECONDS.value_set(self._view.late_seconds),
+        ]
+        spent = self._calls.spent
+        if spent.tokens is not None:
+            updates.append(attributes.TOKENS.value_set(spent.tokens))
+        if spent.cost_micros is not None:
+            updates.append(attributes.COST_USD.value_set(spent.cost_micros / 1_000_000))
+        workflow.upsert_search_attributes(updates)
+
+
+def _is_system_pause(error: ActivityError) -> bool:
+    cause = application_error_of(error)
+    return cause is not None and cause.type == SYSTEM_PAUSED
+
+
+async def _undisturbed(finish: "asyncio.Task[RunView]") -> RunView:
+    """Wait for the end even when a cancellation arrives now: the outcome has to be reported."""
+    while True:
+        try:
+            return await asyncio.shield(finish)
+        except asyncio.CancelledError:
+            if finish.cancelled():
+                raise
