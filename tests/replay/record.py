@@ -1,0 +1,141 @@
+"""Record the histories that newer code has to replay: `python -m tests.replay.record`.
+
+Plays one scenario per lifecycle on a real server and writes each workflow's history to `histories/`.
+Record anew only with a change guarded by `workflow.patched`, and keep the old files.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from domain.identifiers import CONTROL_ID, routine_workflow_id
+from domain.runs import run_id, run_workflow_id, scheduled_occurrence
+from domain.timestamps import format_timestamp
+from tests.support.harness import Harness, running_harness, running_server, until
+from tests.support.model_steps import Hang, Reply, server_error, unauthorized
+
+FOLDER = Path(__file__).parent / "histories"
+
+
+async def record(prefix: str) -> None:
+    """Play every scenario and write its histories."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with running_server(folder) as server, running_harness(folder, server) as harness:
+            await _scheduled(harness, prefix)
+            await _queued_and_cancelled(harness, prefix)
+            await _failing(harness, prefix)
+            await _paused_system(harness, prefix)
+            await _life(harness, prefix)
+            await _probe(harness, prefix)
+
+
+async def _scheduled(harness: Harness, prefix: str) -> None:
+    at = (datetime.now(UTC) + timedelta(seconds=2)).replace(microsecond=0)
+    routine = await harness.routine(
+        server_error(), Reply("Good morning."), schedule={"run_at": format_timestamp(at)}
+    )
+    run = run_id(routine, scheduled_occurrence(at))
+    await harness.tickless.runs.wait_until_started(run)
+    await harness.tickless.runs.wait(run)
+
+    async def ended() -> bool:
+        answer = await harness.tickless.routines.get(routine)
+        return answer.routine.paused_reason == "schedule_ended"
+
+    await until(ended, "the one-shot has ended")
+    await _save(harness, run_workflow_id(run), f"{prefix}-run-scheduled-with-failover")
+    await _save(harness, routine_workflow_id(routine), f"{prefix}-routine-one-shot")
+
+
+async def _queued_and_cancelled(harness: Harness, prefix: str) -> None:
+    routine = await harness.routine(Hang("begun", 1), Reply("Second."))
+    first = await harness.tickless.runs.trigger(routine)
+    await harness.models.wait_for(
+        lambda: any(routine in " ".join(call.texts) for call in harness.models.calls)
+    )
+    second = await harness.tickless.runs.trigger(routine)
+    await harness.tickless.runs.cancel(first.run_id)
+    await harness.tickless.runs.wait(second.run_id)
+    await _save(harness, first.workflow_id, f"{prefix}-run-cancelled")
+    await _save(harness, second.workflow_id, f"{prefix}-run-queued")
+    await _save(harness, routine_workflow_id(routine), f"{prefix}-routine-queue")
+
+
+async def _failing(harness: Harness, prefix: str) -> None:
+    routine = await harness.routine(unauthorized())
+    views = [await harness.run_once(routine) for _ in range(3)]
+    await _save(harness, views[0].record.workflow_id, f"{prefix}-run-failed")
+    await _save(harness, views[2].record.workflow_id, f"{prefix}-run-failed-and-paused")
+    await _save(harness, routine_workflow_id(routine), f"{prefix}-routine-paused-by-failures")
+
+
+async def _paused_system(harness: Harness, prefix: str) -> None:
+    await harness.tickless.system.pause_all("for the record")
+    await harness.tickless.system.resume_all()
+    await _save(harness, CONTROL_ID, f"{prefix}-control")
+
+
+async def _life(harness: Harness, prefix: str) -> None:
+    routine = await harness.routine(
+        schedule={"cron_expr": "30 2 * * *", "timezone": "Europe/Berlin"}
+    )
+    await harness.tickless.routines.pause(routine)
+    await harness.tickless.routines.resume(routine)
+    handle = harness.client.get_workflow_handle(routine_workflow_id(routine))
+    before = (await handle.describe()).run_id
+    await handle.signal("upgrade")
+
+    async def renewed() -> bool:
+        return (await handle.describe()).run_id != before
+
+    await until(renewed, "continued as new")
+    await harness.tickless.routines.delete(routine, purge=True)
+    await handle.result()
+    await _save(
+        harness, routine_workflow_id(routine), f"{prefix}-routine-life", run_id_of_workflow=before
+    )
+    await _save(harness, routine_workflow_id(routine), f"{prefix}-routine-continued-and-purged")
+
+
+async def _probe(harness: Harness, prefix: str) -> None:
+    async for execution in harness.client.list_workflows("WorkflowType = 'CancellationProbe'"):
+        await _save(harness, execution.id, f"{prefix}-cancellation-probe")
+        return
+
+
+async def _save(
+    harness: Harness, workflow_id: str, name: str, *, run_id_of_workflow: str | None = None
+) -> None:
+    handle = harness.client.get_workflow_handle(workflow_id, run_id=run_id_of_workflow)
+    history = json.loads((await handle.fetch_history()).to_json())
+    _forget_machine(history)
+    document = {"workflow_id": workflow_id, "history": history}
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _forget_machine(value: object) -> None:
+    """Take out who ran it and where: replay looks at none of that."""
+    if isinstance(value, dict):
+        value.pop("stackTrace", None)
+        if value.get("kind") == "TASK_QUEUE_KIND_STICKY":
+            value["name"] = "sticky"
+        for key, item in value.items():
+            if key in {"identity", "binaryChecksum"}:
+                value[key] = "worker"
+            else:
+                _forget_machine(item)
+    elif isinstance(value, list):
+        for item in value:
+            _forget_machine(item)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Record histories.")
+    parser.add_argument("prefix", help="the date of the recording, 2026-11-21")
+    FOLDER.mkdir(exist_ok=True)
+    asyncio.run(record(parser.parse_args().prefix))
