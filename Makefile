@@ -44,7 +44,7 @@ format: $(STAMP)  ## format and fix
 	@$(BIN)/ruff format .
 
 bench: $(STAMP)  ## speed and memory, as ratios to a raw Temporal floor
-	@$(BIN)/python -m benchmarks
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks
 
 lock:  ## resolve the newest versions into the requirements files
 	@rm -rf .lock && $(PYTHON) -m venv .lock
