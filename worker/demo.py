@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from client.cli.output import Output
+from client.cli.problems import report
 from client.cli.run import show_run
 from client.runs import RunProgress
 from client.settings import Settings, load_settings
@@ -24,7 +25,7 @@ from client.tickless import TicklessClient
 from domain.run_view import RunView
 from domain.runs import run_id, scheduled_occurrence
 from domain.timestamps import format_timestamp
-from worker.commands import stop_signal, until_stopped
+from worker.commands import run_process, stop_signal, until_stopped
 from worker.fetching import fetch_progress
 from worker.logs import configure_logging
 from worker.stack import Stack, running_stack
@@ -43,8 +44,13 @@ FILES = [
     "notes/week.md",
 ]
 # Enough for five lines; a small model that rambles is stopped here.
-MAX_TOKENS = 180
+MAX_TOKENS = 120
 LEAD = timedelta(seconds=3)
+SMALL_MODEL = (
+    "That was the small model that needs no account; it shows that everything works, but gets "
+    "facts wrong.\nFor a better one set OPENAI_API_KEY, or TICKLESS_MODELS__0__BASE_URL to any "
+    "OpenAI-compatible\nserver, or TICKLESS_LOCAL_MODEL__GGUF to any GGUF file."
+)
 
 
 def main() -> int:
@@ -55,7 +61,9 @@ def main() -> int:
     configure_logging("warning", "auto")
     folder = Path(tempfile.mkdtemp(prefix="tickless-demo-"))
     try:
-        return asyncio.run(_demo(_settings(folder), keep=keep))
+        return run_process(_demo(_settings(folder), keep=keep))
+    except Exception as error:  # told as the command line tells it
+        return report(error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -84,6 +92,7 @@ async def _demo(settings: Settings, *, keep: bool) -> int:
         stop_signal() as stop,
         running_stack(settings, os.environ, fetch_progress()) as stack,
     ):
+        stop.started()
         story = asyncio.create_task(_story(stack, console))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait(
@@ -98,6 +107,7 @@ async def _demo(settings: Settings, *, keep: bool) -> int:
         if keep:
             console.print("\n[bold]The stack keeps running[/]; Ctrl-C stops it. Try:")
             console.print(f"  export TEMPORAL_ADDRESS={stack.settings.temporal.target}")
+            console.print(f"  export TICKLESS_TEMPORAL__UI_URL={stack.settings.temporal.ui_url}")
             console.print(f"  .venv/bin/tickless routine get {ROUTINE}")
             await until_stopped(stop, stack.serving, stack.stopped_server)
         stopped.cancel()
@@ -127,9 +137,11 @@ async def _story(stack: Stack, console: Console) -> RunView:
     )
     run = run_id(ROUTINE, scheduled_occurrence(at))
     view = await _follow(tickless, run, console)
+    if not stack.settings.models:
+        console.print(f"\n[yellow]{SMALL_MODEL}[/]")
     console.print("\n[bold]The record[/]")
     ui_url = tickless.runs.ui_url(run)
-    show_run(view, ui_url, Output.TABLE, with_text=False, exit_on_failure=False)
+    show_run(view, ui_url, Output.TABLE, with_text=False)
     return view
 
 

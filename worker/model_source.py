@@ -59,6 +59,8 @@ async def model_chain(
                 base_url=server.base_url,
                 api_key=SecretStr("none"),
                 context_tokens=local.context_tokens,
+                # A small model wanders less when it takes the likeliest word.
+                temperature=0,
                 # A busy processor prefills slowly, and says nothing until it is done.
                 idle_timeout_seconds=300,
             )
