@@ -4,7 +4,8 @@ Owns when it beats. What a beat carries is its user's. The SDK throttles what is
 every beat; so beats of growth are thinned here too.
 
 Invariants:
-    1. Growth is in a beat within `GAP`; silence is never longer than `every`.
+    1. Growth is in a beat within `GAP`; silence is never longer than `every`. Work that is done
+       sooner costs no beat at all.
     2. Nothing beats after the block has ended.
 """
 
@@ -27,8 +28,9 @@ class Pulse:
         self._details = details
         self._every = every.total_seconds()
         self._loop = asyncio.get_running_loop()
-        self._last = float("-inf")
+        self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._schedule(self._last + self._every)
 
     def beat(self) -> None:
         """Beat now."""
@@ -64,7 +66,9 @@ def beating(details: Callable[[], BaseModel], every: timedelta) -> Generator[Pul
     """
     timeout = activity.info().heartbeat_timeout
     pulse = Pulse(details, min(every, timeout / 3) if timeout else every)
-    pulse.beat()
+    if activity.info().attempt > 1:
+        # The server forgets what former attempts spent unless this one says it again.
+        pulse.beat()
     try:
         yield pulse
     except BaseException:

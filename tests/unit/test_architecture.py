@@ -71,6 +71,21 @@ def test_domain_is_pure(path: Path) -> None:
         assert name in DOMAIN_MAY_USE or name in sys.stdlib_module_names, name
 
 
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if {"domain", "workflows"} & set(p.parts)], ids=_relative
+)
+def test_decisions_replay(path: Path) -> None:
+    """Clock, chance and host would answer differently on replay; workflows ask `workflow`
+    instead."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for name, _ in _imports(tree):
+        assert name not in DOMAIN_MUST_NOT - {"asyncio"} | {"uuid"}, f"imports {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            asked = (node.value.id, node.attr)
+            assert asked not in {("datetime", "now"), ("datetime", "today"), ("date", "today")}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=_relative)
 def test_module_keeps_its_budget(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
