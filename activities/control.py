@@ -4,7 +4,8 @@ Owns reading the memo of the workflow `control`. Does not set it (the workflow d
 
 Invariants:
     1. Reading needs no worker: it is one `describe`, 4 ms.
-    2. An answer is at most one second old, so a pause reaches every new call within a second.
+    2. An answer "not paused" is at most one second old, so a pause reaches every new call within a
+       second; an answer "paused" is new, so what is let go on is not refused once more.
     3. No `control` workflow means nothing was ever paused.
 """
 
@@ -13,6 +14,7 @@ from datetime import timedelta
 from typing import Final
 
 from pydantic import BaseModel
+from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -64,9 +66,9 @@ class PauseFlag:
         self._pause = SystemPause()
 
     async def current(self) -> SystemPause:
-        """The flag, at most a second old."""
+        """The flag, at most a second old; never an old pause."""
         now = time.monotonic()
-        if now - self._read_at > MAX_AGE.total_seconds():
+        if self._pause.paused or now - self._read_at > MAX_AGE.total_seconds():
             self._pause = await read_system_pause(self._client)
             self._read_at = now
         return self._pause
@@ -85,3 +87,15 @@ class PauseFlag:
                 type=SYSTEM_PAUSED,
                 non_retryable=True,
             )
+
+
+class ControlActivities:
+    """Looks at the flag on behalf of runs that have parked."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @activity.defn
+    async def system_pause(self) -> SystemPause:
+        """The flag as it is now."""
+        return await read_system_pause(self._client)

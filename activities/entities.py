@@ -60,12 +60,7 @@ class EntityActivities:
         Raises:
             ApplicationError: `entity_silent`, retryable, when the routine did not answer.
         """
-        request = request.model_copy(
-            update={
-                "system_paused": (await self._pause.current()).paused,
-                "run_timeout_seconds": self._limits.run_timeout_seconds,
-            }
-        )
+        request = await self._completed(request)
         verdict = await self._begin(request, request.run_id)
         if verdict.decision != Decision.CHECK:
             return verdict
@@ -76,9 +71,7 @@ class EntityActivities:
     @activity.defn
     async def claim_grant(self, request: BeginRun) -> Verdict:
         """Ask again after a queued run was granted its turn; answers `run` or `skip`."""
-        paused = (await self._pause.current()).paused
-        request = request.model_copy(update={"system_paused": paused})
-        return await self._begin(request, f"{request.run_id}:granted")
+        return await self._begin(await self._completed(request), f"{request.run_id}:granted")
 
     @activity.defn
     async def mark_run(self, request: MarkRun) -> RunEnded:
@@ -90,6 +83,13 @@ class EntityActivities:
         """Report the end of a run; answers which notices it calls for."""
         request = request.model_copy(update={"failure_limit": self._limits.failure_limit})
         return await self._tell(request.record.id, "end_run", request, "end")
+
+    async def _completed(self, request: BeginRun) -> BeginRun:
+        """The request with what only the worker knows."""
+        pause = await self._pause.current()
+        limit = self._limits.run_timeout_seconds
+        update = {"system_paused": pause.paused, "run_timeout_seconds": limit}
+        return request.model_copy(update=update)
 
     async def _begin(self, request: BeginRun, update_id: str) -> Verdict:
         routine = routine_workflow_id(routine_of_run(request.run_id))

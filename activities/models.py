@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.failures import MODEL_REFUSED
+from activities.failures import MODEL_REFUSED, ModelFailure
 from activities.heartbeats import Pulse, beating
 from activities.live_text import LiveTail
 from activities.model_attempts import TRUNCATED, Attempt, CallRecord, spent_in
@@ -152,11 +152,12 @@ class ModelActivities:
             ApplicationError: Of a type of `activities.failures`, with a `ModelFailure` if a model
                 was called.
         """
-        await self._pause.check()
         attempt = Attempt()
         if stored := await self._store.threads.message(attempt.answer_id):
+            # Also during a pause: after it, another activity would ask for another answer.
             return await self._found(request, attempt, stored)
         spec, last = self._choose(request)
+        await self._check_pause(attempt, spec)
         tail = LiveTail()
         with beating(lambda: tail.live_text(attempt.spent_seconds()), self._silent_beat) as pulse:
             await self._ensure_rows(request)
@@ -207,6 +208,29 @@ class ModelActivities:
             attempts=attempt.number,
             **spent_in(calls).model_dump(),
         )
+
+    async def _check_pause(self, attempt: Attempt, spec: ModelSpec) -> None:
+        """Refuse to go on while everything is paused, with what former attempts have spent."""
+        try:
+            await self._pause.check()
+        except ApplicationError as refusal:
+            if attempt.number == 1:
+                raise
+            calls = await self._store.calls.with_prefix(attempt.prefix)
+            failure = ModelFailure(
+                model=spec.name,
+                provider=spec.provider,
+                message=refusal.message,
+                elapsed_seconds=attempt.spent_seconds(),
+                attempts=attempt.number,
+                **spent_in(calls).model_dump(),
+            )
+            raise ApplicationError(
+                refusal.message,
+                failure,
+                type=refusal.type,
+                non_retryable=refusal.non_retryable,
+            ) from None
 
     def _choose(self, request: CallModel) -> tuple[ModelSpec, bool]:
         """The model to call, and whether it is the last that can be."""

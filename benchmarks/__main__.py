@@ -18,7 +18,9 @@ async def main(count: int) -> None:
         async with running_server(folder) as server:
             pid = server.pid
             assert pid is not None
-            async with running_harness(folder, server) as harness:
+            async with running_harness(
+                folder, server, TICKLESS_TEMPORAL__SANDBOX="false"
+            ) as harness:
                 report = await compare(harness, pid, count)
                 delays = await cancellation_milliseconds(harness)
             print(f"floor, two no-op activities   {report.floor}")

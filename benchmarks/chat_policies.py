@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -41,10 +41,12 @@ MAX_TEXT_SECONDS: Final = 0.8
 MAX_PRUNE_SECONDS: Final = 0.150
 # Below this a measurement is the clock and the call, not the work.
 MIN_SECONDS: Final = 50e-6
+# Two points that close together show the machine's caches, not growth.
+MIN_POINTS: Final = 3
 MIN_REPEATS: Final = 3
 MAX_REPEATS: Final = 200
 MIN_MEASURED_SECONDS: Final = 0.01
-MAX_ATTEMPTS: Final = 8
+MAX_ATTEMPTS: Final = 25
 # Parameters of glibc's mallopt.
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
@@ -244,7 +246,7 @@ def text_cases() -> Iterator[Case]:
     )
     yield of_text(
         lambda text: tool_policy.decide_tool_approval(
-            tool_policy.ToolPolicyInput(tool_name=text, required_tools={text.upper()})
+            tool_policy.ToolPolicyInput(tool_name=text, required_tools={text})
         ),
         "decide_tool_approval",
     )
@@ -380,6 +382,19 @@ def compact(window: int, prompt: list[Message]) -> object:
     )
 
 
+def drop_texts(_variant: str, size: int) -> Run:
+    """Drop all but one of many texts."""
+    texts = [f"text {number}" for number in range(size)]
+    return lambda: compaction.apply_compaction(texts, 10, 1)
+
+
+def keep_first(_variant: str, size: int) -> Run:
+    """Keep the target of the first of many payloads."""
+    payloads = [replies.ReplyPayload(reply_to_id=str(number)) for number in range(size)]
+    policy = replies.ReplyThreadPolicy(mode=replies.ReplyToMode.FIRST)
+    return lambda: replies.apply_reply_to_mode(payloads, policy)
+
+
 def prompt_cases() -> Iterator[Case]:
     """The functions whose input is a list."""
     trim = context.PruningConfig(enabled=True, soft_trim_ratio=0, hard_clear_ratio=1e9)
@@ -391,7 +406,8 @@ def prompt_cases() -> Iterator[Case]:
     yield of_prompt(
         "limit_history_turns", lambda p: context.limit_history_turns(p, 2), MAX_PRUNE_SECONDS
     )
-    for name, config in (("trim", trim), ("clear", clear), ("turns", turns)):
+    both = replace(clear, keep_last_assistants=0)
+    for name, config in (("trim", trim), ("clear", clear), ("all", both), ("turns", turns)):
         yield of_prompt(
             f"prune_context ({name})",
             partial(prune, config),
@@ -408,19 +424,8 @@ def prompt_cases() -> Iterator[Case]:
             partial(compact, window),
             MAX_TEXT_SECONDS,
         )
-    yield of_prompt(
-        "apply_compaction",
-        lambda p: compaction.apply_compaction([str(m["content"])[:9] for m in p], 10, 1),
-        MAX_PRUNE_SECONDS,
-    )
-    yield of_prompt(
-        "apply_reply_to_mode",
-        lambda p: replies.apply_reply_to_mode(
-            [replies.ReplyPayload(reply_to_id="a")] * len(p),
-            replies.ReplyThreadPolicy(mode=replies.ReplyToMode.FIRST),
-        ),
-        MAX_PRUNE_SECONDS,
-    )
+    yield Case("apply_compaction", ("texts",), PROMPT_SIZES, drop_texts, MAX_PRUNE_SECONDS)
+    yield Case("apply_reply_to_mode", ("payloads",), PROMPT_SIZES, keep_first, MAX_PRUNE_SECONDS)
 
 
 def seconds_of(run: Run) -> float:
@@ -439,7 +444,7 @@ def seconds_of(run: Run) -> float:
 def exponent_of(points: Sequence[tuple[int, float]]) -> float:
     """The slope of time over size in logarithms, by least squares; 0 when too fast to measure."""
     usable = [(math.log(size), math.log(took)) for size, took in points if took >= MIN_SECONDS]
-    if len(usable) < 2:
+    if len(usable) < MIN_POINTS:
         return 0.0
     mean_x = sum(x for x, _ in usable) / len(usable)
     mean_y = sum(y for _, y in usable) / len(usable)

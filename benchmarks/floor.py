@@ -1,6 +1,7 @@
 """The floor: what Temporal itself costs, taken in the same run as what is compared to it.
 
-A raw workflow with two no-op activities, on the same server, with the same converter and sandbox.
+A raw workflow with two no-op activities, on the same server and connection, with the SDK's
+defaults.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from benchmarks.measuring import Throughput, measure
-from worker.sandbox import workflow_runner
 
 QUEUE = "floor"
 
@@ -50,7 +50,6 @@ async def measure_floor(client: Client, count: int, at_once: int, server_pid: in
         task_queue=QUEUE,
         workflows=[TwoActivities],
         activities=[no_op],
-        workflow_runner=workflow_runner(),
     ):
 
         async def one(number: int) -> None:

@@ -1,7 +1,7 @@
 """What a run and its routine say to each other: begin, mark, end.
 
 Owns the payloads of the Updates `begin_run`, `mark_run` and `end_run` (DESIGN §3 rule 2). The
-decision itself is `domain.guardrails`', the booking `domain.routine_book`'s.
+decision itself is `domain.guardrails`', the booking `domain.run_bookings`'.
 """
 
 from enum import StrEnum

@@ -14,7 +14,8 @@ Source: chat-policies.md §4, after the public package beeper/ai-bridge `pkg/run
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
 
 from domain.message_text import (
     CHARS_PER_TOKEN_ESTIMATE,
@@ -25,7 +26,6 @@ from domain.message_text import (
     function_calls,
     has_only_text,
     message_role,
-    message_text_length,
     prompt_text_payloads,
     result_call_id,
 )
@@ -59,6 +59,7 @@ __all__ = [
 
 # A result that is hardly longer than its two ends is left alone: the note would cost as much.
 _SOFT_TRIM_SLACK_CHARS: Final = 100
+_SOFT_TRIM_GAP: Final = "\n...\n"
 _MIN_TRUNCATION_TARGET_TOKENS: Final = 1000
 
 
@@ -94,11 +95,11 @@ def limit_history_turns(prompt: Sequence[Message], limit: int) -> list[Message]:
         whose call is not in it; all messages when there are no more turns than that.
     """
     messages = list(prompt)
+    if limit <= 0:
+        return messages
     start = preamble_length(messages)
-    turns = [
-        index for index in range(start, len(messages)) if message_role(messages[index]) == "user"
-    ]
-    if limit <= 0 or len(turns) <= limit:
+    turns = [index for index, msg in enumerate(messages) if message_role(msg) == "user"]
+    if len(turns) <= limit:
         return messages
     kept = messages[turns[-limit] :]
     orphans = orphan_positions(kept)
@@ -116,16 +117,36 @@ def soft_trim_tool_result(content: str | None, config: PruningConfig | None) -> 
         Head, tail and a note about what was cut; the text itself when that would not be shorter.
     """
     text = content or ""
-    sizes = config or PruningConfig()
-    head = soft_trim_size(sizes.soft_trim_head_chars)
-    tail = soft_trim_size(sizes.soft_trim_tail_chars)
-    if len(text) <= head + tail + _SOFT_TRIM_SLACK_CHARS:
-        return text
-    trimmed = (
-        f"{text[:head]}\n...\n{text[-tail:]}\n\n"
-        f"[Tool result trimmed: first {head} and last {tail} of {len(text)} characters kept.]"
-    )
-    return trimmed if len(trimmed) < len(text) else text
+    cut = _SoftTrim.of(len(text), config or PruningConfig())
+    return cut.apply(text) if cut else text
+
+
+class _SoftTrim(NamedTuple):
+    """A cut that makes a text shorter: the ends that stay, the note, and the length it leaves.
+
+    The length is known before anything is written.
+    """
+
+    head: int
+    tail: int
+    note: str
+    length: int
+
+    @classmethod
+    def of(cls, length: int, config: PruningConfig) -> "_SoftTrim | None":
+        """The cut for a text of some length; `None` when it would not make it shorter."""
+        head = soft_trim_size(config.soft_trim_head_chars)
+        tail = soft_trim_size(config.soft_trim_tail_chars)
+        if length <= head + tail + _SOFT_TRIM_SLACK_CHARS:
+            return None
+        note = (
+            f"\n\n[Tool result trimmed: first {head} and last {tail} of {length} characters kept.]"
+        )
+        left = head + len(_SOFT_TRIM_GAP) + tail + len(note)
+        return cls(head, tail, note, left) if left < length else None
+
+    def apply(self, text: str) -> str:
+        return f"{text[: self.head]}{_SOFT_TRIM_GAP}{text[-self.tail :]}{self.note}"
 
 
 def prune_context(
@@ -153,61 +174,68 @@ def prune_context(
     if total / window < (filled.soft_trim_ratio or 0):
         return messages
     positions = _prunable_positions(messages, filled)
-    total -= _soft_trim(messages, positions, filled)
-    lengths = [message_text_length(messages[index]) for index in positions]
-    clear_ratio = filled.hard_clear_ratio or 0
-    if filled.hard_clear_enabled and sum(lengths) >= (filled.min_prunable_chars or 0):
-        placeholder = filled.hard_clear_placeholder
-        for index, length in zip(positions, lengths, strict=True):
-            if total / window < clear_ratio:
-                break
-            if length > len(placeholder):
-                messages[index] = _with_content(messages[index], placeholder)
-                total -= length - len(placeholder)
+    texts = [extract_message_content(messages[index])[0] for index in positions]
+    cuts = [
+        _SoftTrim.of(len(text), filled) if len(text) > (filled.soft_trim_max_chars or 0) else None
+        for text in texts
+    ]
+    lengths = [cut.length if cut else len(text) for cut, text in zip(cuts, texts, strict=True)]
+    total -= sum(map(len, texts)) - sum(lengths)
+    cleared = _cleared_count(lengths, total, window, filled)
+    for number, (index, text, cut) in enumerate(zip(positions, texts, cuts, strict=True)):
+        if number < cleared and lengths[number] > len(filled.hard_clear_placeholder):
+            messages[index] = _with_content(messages[index], filled.hard_clear_placeholder)
+        elif cut:
+            messages[index] = _with_content(messages[index], cut.apply(text))
     return messages
+
+
+def _cleared_count(lengths: Sequence[int], total: int, window: int, filled: PruningConfig) -> int:
+    """How many of the prunable results, the oldest first, are up for clearing (steps 10 and 11).
+
+    Lengths are enough to know: a trimmed text that is cleared right after is never written.
+    """
+    if not filled.hard_clear_enabled or sum(lengths) < (filled.min_prunable_chars or 0):
+        return 0
+    clear_ratio = filled.hard_clear_ratio or 0
+    placeholder = len(filled.hard_clear_placeholder)
+    for number, length in enumerate(lengths):
+        if total / window < clear_ratio:
+            return number
+        total -= max(0, length - placeholder)
+    return len(lengths)
 
 
 def _prunable_positions(messages: Sequence[Message], filled: PruningConfig) -> list[int]:
     """Positions of the tool results that may be shortened (chat-policies.md §4.7, 4 to 8)."""
-    start = next((i for i, msg in enumerate(messages) if message_role(msg) == "user"), None)
-    cutoff = _cutoff(messages, filled.keep_last_assistants or 0)
-    if start is None or start >= cutoff:
+    roles = [message_role(msg) for msg in messages]
+    cutoff = _cutoff(roles, filled.keep_last_assistants or 0)
+    if "user" not in roles[:cutoff]:
         return []
-    is_prunable = build_tool_prunable_predicate(filled)
+    start = roles.index("user")
+    # Results are many, tools few.
+    is_prunable = cache(build_tool_prunable_predicate(filled))
     tool_names: dict[str, str] = {}
     positions: list[int] = []
-    for index, msg in enumerate(messages[:cutoff]):
-        role = message_role(msg)
+    for index, role in enumerate(roles[:cutoff]):
+        msg = messages[index]
         if role == "assistant":
             tool_names.update((call.call_id, call.name) for call in function_calls(msg))
-        elif role == "tool" and index >= start and has_only_text(msg):
+        elif role == "tool" and index > start and has_only_text(msg):
             call_id = result_call_id(msg)
             if is_prunable(tool_names.get(call_id, "") if call_id else ""):
                 positions.append(index)
     return positions
 
 
-def _cutoff(messages: Sequence[Message], keep_last_assistants: int) -> int:
+def _cutoff(roles: Sequence[str], keep_last_assistants: int) -> int:
     """Where the part begins that must stay whole: at the K-th last assistant message."""
     if keep_last_assistants == 0:
-        return len(messages)
-    assistants = [i for i, msg in enumerate(messages) if message_role(msg) == "assistant"]
+        return len(roles)
+    assistants = [index for index, role in enumerate(roles) if role == "assistant"]
     if len(assistants) < keep_last_assistants:
         return 0
     return assistants[-keep_last_assistants]
-
-
-def _soft_trim(messages: list[Message], positions: list[int], filled: PruningConfig) -> int:
-    """Trim the long results in place of the list; returns how many characters that saved."""
-    saved = 0
-    for index in positions:
-        text, _ = extract_message_content(messages[index])
-        if len(text) > (filled.soft_trim_max_chars or 0):
-            trimmed = soft_trim_tool_result(text, filled)
-            if len(trimmed) < len(text):
-                messages[index] = _with_content(messages[index], trimmed)
-                saved += len(text) - len(trimmed)
-    return saved
 
 
 def _with_content(msg: Message, content: str) -> Message:

@@ -7,7 +7,7 @@ Source: chat-policies.md §0, §4.1 and §6.3, after the public package beeper/a
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeGuard
 
 from domain.messages import Message
 
@@ -27,14 +27,13 @@ class FunctionCall(NamedTuple):
     arguments: str
 
 
-def message_role(msg: Message) -> str:
+def message_role(msg: Mapping[str, object]) -> str:
     """The role of a message; `""` when it is missing or not known."""
-    fields = _fields(msg)
-    role = fields.get("role")
+    role = msg.get("role")
     return role if isinstance(role, str) and role in _ROLES else ""
 
 
-def extract_message_content(msg: Message) -> tuple[str, str]:
+def extract_message_content(msg: Mapping[str, object]) -> tuple[str, str]:
     """The text of a message and its role (chat-policies.md §4.1).
 
     Args:
@@ -47,25 +46,26 @@ def extract_message_content(msg: Message) -> tuple[str, str]:
     role = message_role(msg)
     if not role:
         return "", ""
-    fields = _fields(msg)
-    content = fields.get("content")
+    content = msg.get("content")
     if isinstance(content, str):
         return content, role
-    return "".join([text for part in _items(content) if (text := _part_text(part))]), role
+    if _is_list(content):
+        return "".join([text for part in content if (text := _part_text(part))]), role
+    return "", role
 
 
-def message_text_length(msg: Message) -> int:
+def message_text_length(msg: Mapping[str, object]) -> int:
     """How many characters of text a message has."""
     return len(extract_message_content(msg)[0])
 
 
-def has_only_text(msg: Message) -> bool:
+def has_only_text(msg: Mapping[str, object]) -> bool:
     """Whether the content of a message is text alone, or nothing."""
-    fields = _fields(msg)
-    return all(_part_text(part) is not None for part in _items(fields.get("content")))
+    content = msg.get("content")
+    return not _is_list(content) or all(_part_text(part) is not None for part in content)
 
 
-def estimate_message_chars(msg: Message) -> int:
+def estimate_message_chars(msg: Mapping[str, object]) -> int:
     """The size of a message in characters (chat-policies.md §4.1).
 
     Args:
@@ -76,21 +76,21 @@ def estimate_message_chars(msg: Message) -> int:
         calls; 0 for a role that is not known.
     """
     role = message_role(msg)
+    if not role:
+        return 0
+    content = msg.get("content")
     size = 0
-    if role:
-        content = _fields(msg).get("content")
-        if isinstance(content, str):
-            size = len(content)
-        for part in _items(content):
-            is_image = _fields(part).get("type") == "image_url"
-            size += IMAGE_CHAR_ESTIMATE if is_image else len(_part_text(part) or "")
+    if isinstance(content, str):
+        size = len(content)
+    elif _is_list(content):
+        size = sum(map(_part_chars, content))
     if role == "assistant":
         for call in function_calls(msg):
             size += len(call.name) + len(call.arguments)
     return size
 
 
-def estimate_message_tokens(msg: Message) -> int:
+def estimate_message_tokens(msg: Mapping[str, object]) -> int:
     """The size of a message in tokens: whole tokens of four characters (chat-policies.md §6.3)."""
     return estimate_message_chars(msg) // CHARS_PER_TOKEN_ESTIMATE
 
@@ -120,41 +120,48 @@ def prompt_text_payloads(prompt: Iterable[Message]) -> tuple[list[str], int]:
     return texts, sum(map(len, texts))
 
 
-def function_calls(msg: Message) -> Iterator[FunctionCall]:
+def function_calls(msg: Mapping[str, object]) -> Iterator[FunctionCall]:
     """Yield the calls of a message that have a `function`; anything but a string counts as `""`."""
-    fields = _fields(msg)
-    for item in _items(fields.get("tool_calls")):
-        call = _fields(item)
-        function = call.get("function")
-        if isinstance(function, dict):
-            named = _fields(cast("object", function))
+    calls = msg.get("tool_calls")
+    if not _is_list(calls):
+        return
+    for call in calls:
+        if _is_mapping(call) and _is_mapping(function := call.get("function")):
+            call_id, name, arguments = (
+                call.get("id"),
+                function.get("name"),
+                function.get("arguments"),
+            )
             yield FunctionCall(
-                _text(call.get("id")).strip(),
-                _text(named.get("name")),
-                _text(named.get("arguments")),
+                call_id.strip() if isinstance(call_id, str) else "",
+                name if isinstance(name, str) else "",
+                arguments if isinstance(arguments, str) else "",
             )
 
 
-def result_call_id(msg: Message) -> str:
+def result_call_id(msg: Mapping[str, object]) -> str:
     """The trimmed id of the call that a tool message answers, or `""`."""
-    fields = _fields(msg)
-    return _text(fields.get("tool_call_id")).strip()
+    call_id = msg.get("tool_call_id")
+    return call_id.strip() if isinstance(call_id, str) else ""
 
 
 def _part_text(part: object) -> str | None:
     """The text of a text part; `None` for any other part."""
-    fields = _fields(part)
-    text = fields.get("text")
-    return text if fields.get("type") == "text" and isinstance(text, str) else None
+    if _is_mapping(part) and part.get("type") == "text":
+        text = part.get("text")
+        return text if isinstance(text, str) else None
+    return None
 
 
-def _items(value: object) -> list[object]:
-    return cast("list[object]", value) if isinstance(value, list) else []
+def _part_chars(part: object) -> int:
+    if _is_mapping(part) and part.get("type") == "image_url":
+        return IMAGE_CHAR_ESTIMATE
+    return len(_part_text(part) or "")
 
 
-def _fields(value: object) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, dict)
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)

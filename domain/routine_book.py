@@ -143,14 +143,14 @@ class RoutineBook:
         self.state.warnings = _warnings(routine, now)
         if _fires_differently(before, routine):
             self.state.schedule_revision += 1
-        open_runs = self.state.open_runs
-        if routine.status == RoutineStatus.DELETED:
-            self.state.cancellations = list(open_runs)
-        elif routine.status == RoutineStatus.PAUSED:
-            waiting = [key for key, run in open_runs.items() if not run.holds_place]
-            self.state.cancellations = waiting
+        if routine.status != before.status:
+            self._drop_runs(routine.status)
         if routine.status != RoutineStatus.DELETED:
             self.state.purge_at = None
+        elif self.state.purge_at is None:
+            self.state.purge_at = _kept_until(now, DeleteRoutine().retention_days)
+        # `max_concurrent` may have been raised.
+        self.bookings.grant_places()
 
     def delete(self, request: DeleteRoutine, now: datetime) -> None:
         """Delete the routine; a second time changes nothing but may purge.
@@ -158,10 +158,10 @@ class RoutineBook:
         Raises:
             DomainError: `not_found`, `permission_denied`, or `conflict` on `revision`.
         """
+        purge_at = now if request.purge else _kept_until(now, request.retention_days)
+        former = self.state.purge_at
         self.change(request, {"status": "deleted"}, now)
-        kept = timedelta() if request.purge else timedelta(days=request.retention_days)
-        purge_at = now + kept
-        self.state.purge_at = min(self.state.purge_at or purge_at, purge_at)
+        self.state.purge_at = min(former or purge_at, purge_at)
 
     def check_trigger(self, request: TriggerRoutine) -> None:
         """Whether this asker may start a run.
@@ -286,7 +286,7 @@ class RoutineBook:
     def runs(self, limit: int) -> list[RunRecord]:
         """The newest runs first: those that are open, then those that ended."""
         records = [run.record for run in self.state.open_runs.values()]
-        return [*reversed(records), *reversed(self.state.ended_runs)][:limit]
+        return [*reversed(records), *reversed(self.state.ended_runs)][: max(limit, 0)]
 
     def owner(self) -> str:
         """Who made the routine, for the search attribute."""
@@ -302,6 +302,15 @@ class RoutineBook:
         """Whether calendars in UTC do, so that no change of the zone's offset matters."""
         return self._spec(schedule, now).timezone_name == "UTC"
 
+    def _drop_runs(self, status: RoutineStatus) -> None:
+        """Cancel what a new status ends: all runs, or on a pause those that only wait."""
+        state = self.state
+        if status == RoutineStatus.ACTIVE:
+            return
+        ends_all = status == RoutineStatus.DELETED
+        dropped = [key for key, run in state.open_runs.items() if ends_all or not run.counted]
+        state.cancellations += [key for key in dropped if key not in state.cancellations]
+
     def _check_scope(self, asker: Asker) -> None:
         if asker.scope is not None and asker.scope != self.routine.scope:
             # The same text as for an unknown id: that it exists must not leak.
@@ -310,6 +319,11 @@ class RoutineBook:
     def _actor_id(self, asker: Asker) -> str:
         """Whoever may send messages to the workflow itself acts as the routine's creator."""
         return self.owner() if asker.actor_id is None else asker.actor_id
+
+
+def _kept_until(now: datetime, days: int) -> datetime:
+    # At the very end of the retention the routine is still there.
+    return now + timedelta(days=days) + timedelta.resolution
 
 
 def _first_anchor(routine: Routine, now: datetime) -> datetime:

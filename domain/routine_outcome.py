@@ -1,7 +1,7 @@
 """What the end of a run changes in its routine: counters, last result, the automatic pause.
 
 Owns the booking of outcomes. What a run's status means as an outcome is `domain.outcome`'s; whether
-the run holds a place is `domain.routine_book`'s. Source: automation.md §7.8-13, §3.
+the run holds a place is `domain.run_bookings`'. Source: automation.md §7.8-13, §3.
 
 Invariants:
     1. A deleted routine is left as it is.

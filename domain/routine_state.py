@@ -6,9 +6,10 @@ Owns the serialisable model that goes through continue-as-new, and nothing that 
 
 from pydantic import AwareDatetime, BaseModel
 
-from domain.admission import Decision, Verdict
+from domain.admission import Decision, RunEnded, Verdict
 from domain.guardrails import RecentHash
 from domain.routine import Routine
+from domain.routine_outcome import DEFAULT_FAILURE_LIMIT
 from domain.run_start import StartRun
 from domain.runs import RunRecord
 
@@ -43,7 +44,9 @@ class RoutineState(BaseModel):
 
     `schema_version` grows when a field changes its meaning; new fields have defaults instead.
     `anchor` is where intervals count from. `schedule_revision` grows with every change of what the
-    Schedule should be, `put_revision` is the one that was put last.
+    Schedule should be, `put_revision` is the one that was put last. `refusals` and `endings` are
+    what was answered to the runs in `ended_runs`, by run id; `failure_limit` is the worker's
+    setting as it was told last.
     """
 
     schema_version: int = 1
@@ -57,6 +60,9 @@ class RoutineState(BaseModel):
 
     open_runs: dict[str, OpenRun] = {}
     ended_runs: list[RunRecord] = []
+    refusals: dict[str, Verdict] = {}
+    endings: dict[str, RunEnded] = {}
+    failure_limit: int = DEFAULT_FAILURE_LIMIT
     last_admitted_at: AwareDatetime | None = None
     recent_starts: list[AwareDatetime] = []
     recent_hashes: list[RecentHash] = []

@@ -2,13 +2,15 @@
 
 Owns every change that a run makes to a `RoutineState`: admission is booked here, outcomes are
 recorded here, leases are kept here. The rules are `domain.guardrails`' (may it start),
-`domain.routine`'s (what an outcome changes) and `domain.schedule`'s (is it due).
+`domain.routine`'s (what an outcome changes) and `domain.run_counting`'s (is it due, what a start
+changes).
 Source: DESIGN §3 rules 2-4 and 7, triggers-and-actions.md §4, automation.md §7.
 
 Invariants:
     1. A run id is booked once: the same question gets the same verdict, the same end is counted
        once.
-    2. At most `max_concurrent` runs hold a place, and at most one waits for one.
+    2. At most `max_concurrent` runs hold a place, and at most one waits for one; nobody waits
+        while a place is free.
     3. A place is freed by its run's end, or because its workflow was seen closed; never by time
        alone.
     4. Nothing here awaits, so a check and its booking are one step.
@@ -43,14 +45,19 @@ from domain.routine import (
     PausedReason,
     Routine,
     RoutineStatus,
-    RunState,
     can_manage,
     effective_route,
     record_outcome,
 )
 from domain.routine_state import OpenRun, RoutineState
-from domain.runs import FireKind, RunRecord, RunStatus, run_workflow_id
-from domain.schedule import is_occurrence, next_run_at
+from domain.run_counting import (
+    count_run,
+    is_due,
+    pass_over,
+    show_present_run,
+    times_stood_for,
+)
+from domain.runs import RunRecord, RunStatus, run_workflow_id
 
 KEPT_RUNS = 100
 KEPT_SUMMARY_CHARS = 200
@@ -83,6 +90,8 @@ class RunBookings:
         known = self._state.open_runs.get(request.run_id)
         if known is not None:
             return self._again(known, request, now)
+        if request.run_id in self._state.refusals:
+            return self._state.refusals[request.run_id]
         if any(record.id == request.run_id for record in self._state.ended_runs):
             return Verdict(
                 decision=Decision.SKIP, reason=Reason.DUPLICATE, duplicate_of=request.run_id
@@ -102,39 +111,49 @@ class RunBookings:
         return self._book(request, decision, now)
 
     def mark_run(self, request: MarkRun, now: datetime) -> RunEnded:
-        """Count a run that waited, or un-count one that waits again."""
+        """Count an admitted run that waited, or un-count one that waits again.
+
+        Refused for a run that is not admitted, and to count one whose routine is no longer active
+        or at its maximum.
+        """
         known = self._state.open_runs.get(request.run_id)
-        if known is None:
+        if known is None or known.verdict.decision != Decision.RUN:
             return RunEnded(accepted=False, reason="not_open")
         wanted = request.state == RunMark.RUNNING
-        if wanted and self._state.routine.status != RoutineStatus.ACTIVE:
-            return RunEnded(accepted=False, reason=self._state.routine.status)
-        if wanted != known.counted:
-            known.counted = wanted
-            if wanted:
-                self._count(known.record, now)
-            else:
-                self._record(Outcome(kind=OutcomeKind.INTERRUPTED), now, None)
+        if wanted == known.counted:
+            return RunEnded(accepted=True)
+        if (reason := self._why_not(wanted)) is not None:
+            return RunEnded(accepted=False, reason=reason)
+        known.counted = wanted
+        if wanted:
+            self._count(known.record, now)
+        else:
+            self._record(Outcome(kind=OutcomeKind.INTERRUPTED), now)
         return RunEnded(accepted=True)
 
     def end_run(self, request: EndRun, now: datetime) -> RunEnded:
         """Record the outcome of a run and give its place to the one that waits."""
-        record = request.record
-        known = self._state.open_runs.pop(record.id, None)
+        record, state = request.record, self._state
+        known = state.open_runs.pop(record.id, None)
         if known is None:
-            return RunEnded(accepted=False, reason="not_open")
-        before = self._state.routine
+            # Whoever asks again lost the answer, and with it the notices it calls for.
+            return state.endings.get(record.id) or RunEnded(accepted=False, reason="not_open")
+        before = state.routine
+        state.failure_limit = request.failure_limit
         outcome = to_record_outcome(record.status, record.error)
         if outcome is not None and known.counted:
-            self._record(outcome, now, request.failure_limit)
-        self._keep(record)
-        self._grant()
-        after = self._state.routine
-        return RunEnded(
+            self._record(outcome, now)
+        else:
+            self._show(now)
+        answer = RunEnded(
             accepted=True,
-            consecutive_failures=after.consecutive_failures,
-            notices=_notices(before, after),
+            consecutive_failures=state.routine.consecutive_failures,
+            notices=_notices(before, state.routine),
         )
+        state.endings[record.id] = answer
+        self._keep(record)
+        self.grant_places()
+        return answer
 
     # Leases
 
@@ -157,10 +176,22 @@ class RunBookings:
         if known is None:
             return
         if known.counted:
-            self._record(Outcome(kind=OutcomeKind.ERROR, message=LOST), now, None)
+            self._record(Outcome(kind=OutcomeKind.ERROR, message=LOST), now)
+        else:
+            self._show(now)
         lost = {"status": RunStatus.FAILED, "error": LOST, "finished_at": now}
         self._keep(known.record.model_copy(update=lost))
-        self._grant()
+        self.grant_places()
+
+    def grant_places(self) -> None:
+        """Give free places to runs that wait for one."""
+        runs = self._state.open_runs
+        free = self._state.routine.guardrails.max_concurrent
+        free -= sum(run.holds_place for run in runs.values())
+        waiting = [key for key, run in runs.items() if not run.holds_place]
+        for run_id in waiting[: max(free, 0)]:
+            runs[run_id].granted = True
+            self._state.grants.append(run_id)
 
     # Inside
 
@@ -177,13 +208,15 @@ class RunBookings:
         )
         verdict = self._book(request, decision, now)
         if verdict.decision == Decision.SKIP:
-            self._grant()
+            self.grant_places()
         return verdict
 
     def _decide(self, request: BeginRun, now: datetime) -> AdmissionDecision:
         state = self._admission_state(request)
         decision = decide_admission(self._state.routine, _fire(request), state, now)
-        if decision.reason in _BEFORE_SUPERSEDED or self._is_due(request):
+        if decision.reason in _BEFORE_SUPERSEDED or is_due(
+            self._state.routine, request, self._state.anchor
+        ):
             return decision
         count = state.skipped.get(Reason.SUPERSEDED, 0) + 1
         return AdmissionDecision(
@@ -204,23 +237,14 @@ class RunBookings:
             skipped=self._state.skipped,
         )
 
-    def _is_due(self, request: BeginRun) -> bool:
-        """Whether a scheduled fire is one of the routine's own times; all others always are."""
-        if request.kind != FireKind.SCHEDULE:
-            return True
-        at, routine = request.scheduled_at, self._state.routine
-        if at is None or routine.schedule is None:
-            return False
-        if routine.next_run_explicit and at == routine.next_run_at:
-            return True
-        return is_occurrence(at, routine.schedule, self._state.anchor)
-
     def _book(self, request: BeginRun, decision: AdmissionDecision, now: datetime) -> Verdict:
         verdict = self._verdict(decision, request, now)
         self._state.skipped = decision.skipped
         record = _record_of(request, self._state.routine.id, verdict, now)
         if verdict.decision == Decision.SKIP:
+            self._state.refusals[request.run_id] = verdict
             self._keep(record)
+            self._state.routine = pass_over(self._state.routine, request, now, self._state.anchor)
             return verdict
         admitted = verdict.decision == Decision.RUN
         self._state.open_runs[request.run_id] = OpenRun(
@@ -234,15 +258,17 @@ class RunBookings:
 
     def _verdict(self, decision: AdmissionDecision, request: BeginRun, now: datetime) -> Verdict:
         what = Decision(decision.decision)
+        admitted, routine, anchor = what == Decision.RUN, self._state.routine, self._state.anchor
         planned = request.scheduled_at or request.occurred_at
         return Verdict(
             decision=what,
             reason=decision.reason,
             retry_at=decision.retry_at,
             duplicate_of=decision.duplicate_of,
-            started_at=now if what == Decision.RUN else None,
+            started_at=now if admitted else None,
             late_seconds=max(0, int((now - planned).total_seconds())),
-            definition=self._definition(request) if what == Decision.RUN else None,
+            stands_for=times_stood_for(routine, request, now, anchor) if admitted else 1,
+            definition=self._definition(request) if admitted else None,
         )
 
     def _definition(self, request: BeginRun) -> RunDefinition:
@@ -280,47 +306,37 @@ class RunBookings:
             ]
 
     def _count(self, record: RunRecord, now: datetime) -> None:
-        """A run begins: it counts, and the next time is the one after it."""
+        counted = count_run(self._state.routine, record, now, self._state.anchor)
+        self._state.routine = self._present(counted)
+
+    def _why_not(self, wanted: bool) -> str | None:
+        """Why a run may not be counted now; un-counted it may be unless all is over."""
         routine = self._state.routine
-        count = routine.run_count + 1
-        upcoming = routine.next_run_at
-        if routine.max_runs > 0 and count >= routine.max_runs:
-            upcoming = None
-        elif record.trigger_type == FireKind.SCHEDULE and routine.schedule is not None:
-            upcoming = next_run_at(now, routine.schedule, self._state.anchor)
-        self._state.routine = routine.model_copy(
-            update={
-                "run_count": count,
-                "last_run_at": now,
-                "running": True,
-                "run_state": RunState.RUNNING,
-                "due_since": record.scheduled_at or now,
-                "next_run_at": upcoming,
-                "next_run_explicit": routine.next_run_explicit and upcoming == routine.next_run_at,
-                "updated_at": now,
-                "revision": routine.revision + 1,
-            }
+        if routine.status == RoutineStatus.DELETED or (
+            wanted and routine.status != RoutineStatus.ACTIVE
+        ):
+            return routine.status
+        return Reason.MAX_RUNS if wanted and routine.at_maximum else None
+
+    def _record(self, outcome: Outcome, now: datetime) -> None:
+        before, state = self._state.routine, self._state
+        routine = record_outcome(
+            before, outcome, now, anchor=state.anchor, failure_limit=state.failure_limit
         )
-
-    def _record(self, outcome: Outcome, now: datetime, failure_limit: int | None) -> None:
-        before = self._state.routine
-        limit = {} if failure_limit is None else {"failure_limit": failure_limit}
-        routine = record_outcome(before, outcome, now, anchor=self._state.anchor, **limit)
-        if any(run.counted for run in self._state.open_runs.values()):
-            routine = routine.model_copy(update={"running": True, "run_state": RunState.RUNNING})
-        self._state.routine = routine
+        state.routine = self._present(routine)
         if routine.status != before.status:
-            self._state.schedule_revision += 1
+            state.schedule_revision += 1
 
-    def _grant(self) -> None:
-        """Give free places to runs that wait for one."""
-        runs = self._state.open_runs
-        free = self._state.routine.guardrails.max_concurrent
-        free -= sum(run.holds_place for run in runs.values())
-        waiting = [key for key, run in runs.items() if not run.holds_place]
-        for run_id in waiting[: max(free, 0)]:
-            runs[run_id].granted = True
-            self._state.grants.append(run_id)
+    def _show(self, now: datetime) -> None:
+        """Bring the routine's present run up to date after one that was not counted is gone."""
+        routine = self._state.routine
+        shown = self._present(routine)
+        if shown != routine:
+            changes = {"updated_at": now, "revision": routine.revision + 1}
+            self._state.routine = shown.model_copy(update=changes)
+
+    def _present(self, routine: Routine) -> Routine:
+        return show_present_run(routine, self._state.open_runs.values())
 
     def _keep(self, record: RunRecord) -> None:
         kept = record.model_copy(
@@ -329,7 +345,11 @@ class RunBookings:
                 "warnings": record.warnings[:KEPT_WARNINGS],
             }
         )
-        self._state.ended_runs = [*self._state.ended_runs, kept][-KEPT_RUNS:]
+        state = self._state
+        state.ended_runs = [*state.ended_runs, kept][-KEPT_RUNS:]
+        known = {record.id for record in state.ended_runs}
+        state.refusals = {key: value for key, value in state.refusals.items() if key in known}
+        state.endings = {key: value for key, value in state.endings.items() if key in known}
 
 
 # The rows of the table that are asked before it matters whether a time is due.
@@ -380,6 +400,7 @@ def _record_of(request: BeginRun, routine_id: str, verdict: Verdict, now: dateti
         status=_STATUS_OF[verdict.decision],
         reason=verdict.reason,
         duplicate_of=verdict.duplicate_of,
+        stands_for=verdict.stands_for,
         hop=request.hop,
     )
 

@@ -27,13 +27,15 @@ def parse_timestamp(value: object, field: str) -> datetime:
     Raises:
         DomainError: `invalid_field` on `field` when it is no time or has no offset.
     """
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC)
-    if isinstance(value, str) and _RFC_3339.fullmatch(text := value.strip()):
-        try:
-            return datetime.fromisoformat(text.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
+    instant = value
+    try:
+        if isinstance(value, str) and _RFC_3339.fullmatch(text := value.strip()):
+            instant = datetime.fromisoformat(text.upper())
+        if isinstance(instant, datetime) and instant.utcoffset() is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # No such date, or one before the year 1 in UTC: refused like any other text.
+        pass
     raise DomainError(
         ErrorKind.INVALID_FIELD,
         field,

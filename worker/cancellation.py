@@ -49,7 +49,7 @@ async def pushes_cancellations(client: Client) -> bool:
         task_queue=name,
         workflows=[CancellationProbe],
         activities=[_Waiting(client).wait_for_cancellation],
-        workflow_runner=workflow_runner(),
+        workflow_runner=workflow_runner(sandboxed=False),
     ):
         return await client.execute_workflow(
             CancellationProbe.run,

@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.channels import build_channels
-from activities.control import PauseFlag
+from activities.control import ControlActivities, PauseFlag
 from activities.deliveries import DeliveryActivities
 from activities.entities import EntityActivities, RunLimits
 from activities.entity_updates import EntityUpdates
@@ -169,6 +169,7 @@ async def _open(
                 entities.mark_run,
                 entities.end_run,
                 deliveries.finish_run,
+                ControlActivities(client).system_pause,
             ],
         )
     if LLM_QUEUE in queues:
@@ -221,7 +222,7 @@ def _worker(
         task_queue=name,
         workflows=queue.workflows,
         activities=queue.activities,
-        workflow_runner=workflow_runner(),
+        workflow_runner=workflow_runner(sandboxed=settings.temporal.sandbox),
         graceful_shutdown_timeout=DRAIN_TIMEOUT,
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,

@@ -16,6 +16,8 @@ from temporalio.exceptions import ApplicationError
 from workflows.handlers import guarded, guarded_signal
 
 with workflow.unsafe.imports_passed_through():
+    from ulid import ULID
+
     from activities import search_attributes as attributes
     from activities import timeouts
     from activities.runs import RunActivities, RunIds, StartRunRequest
@@ -344,7 +346,7 @@ class RoutineWorkflow:
     def _trigger(self, request: TriggerRoutine) -> RunAccepted:
         book = self._ready()
         book.check_trigger(request)
-        occurrence = manual_occurrence("", None, workflow.uuid4().hex)
+        occurrence = manual_occurrence("", None, _ulid())
         run = run_id(book.routine.id, occurrence)
         start = StartRun(
             routine_id=book.routine.id,
@@ -368,6 +370,12 @@ class RoutineWorkflow:
         if self._book is not None:
             details = routine_details(self._book.state, workflow.info().namespace)
             workflow.set_current_details(details)
+
+
+def _ulid() -> str:
+    """A ULID that is the same on replay."""
+    milliseconds = int(workflow.time() * 1000)
+    return str(ULID(milliseconds.to_bytes(6, "big") + workflow.random().randbytes(10)))
 
 
 def _until(due: datetime) -> timedelta:

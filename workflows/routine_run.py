@@ -23,6 +23,7 @@ from workflows.model_calls import ModelCalls
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
     from activities import timeouts
+    from activities.control import ControlActivities
     from activities.deliveries import DeliveryActivities, FinishRun, Part
     from activities.entities import EntityActivities
     from activities.failures import (
@@ -175,7 +176,9 @@ class RoutineRun:
         definition = self._definition = verdict.definition
         self._calls.budget = timedelta(seconds=definition.run_timeout_seconds)
         thread_id = definition.resume_thread_id or self._view.record.id
-        self._note(started_at=verdict.started_at, thread_id=thread_id)
+        self._note(
+            started_at=verdict.started_at, thread_id=thread_id, stands_for=verdict.stands_for
+        )
         self._view = self._view.model_copy(
             update={"title": definition.title, "late_seconds": verdict.late_seconds}
         )
@@ -236,7 +239,18 @@ class RoutineRun:
         self._granted = False
         self._stage(RunStage.SYSTEM_PAUSED)
         workflow.upsert_search_attributes([attributes.STATUS.value_set(SYSTEM_PAUSED)])
-        await workflow.wait_condition(lambda: self._granted)
+        # Whoever resumed before the status was written did not find this run. A normal activity,
+        # because a local one would look before it is written.
+        pause = await workflow.execute_activity_method(
+            ControlActivities.system_pause,
+            task_queue=RUNS_QUEUE,
+            start_to_close_timeout=timeouts.ENTITY_START_TO_CLOSE,
+            retry_policy=timeouts.ENTITY_RETRY,
+            summary="is everything still paused?",
+        )
+        if pause.paused:
+            await workflow.wait_condition(lambda: self._granted)
+        workflow.upsert_search_attributes([attributes.STATUS.value_set(RunStatus.RUNNING)])
 
     async def _finish(self, answer: ModelAnswer | None) -> RunView:
         if answer is not None:

@@ -118,6 +118,11 @@ class TemporalSettings(Section):
         default={}, description="Headers sent with every call, by name."
     )
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS to the server.")
+    sandbox: bool = Field(
+        default=False,
+        description="Run workflow code in the SDK's sandbox, which finds what would not replay and "
+        "costs CPU time; for developers of workflows.",
+    )
     dev: DevServerSettings = Field(
         default=DevServerSettings(), description="The server that `tickless dev` starts."
     )

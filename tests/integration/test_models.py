@@ -246,6 +246,23 @@ async def test_while_everything_is_paused_no_model_is_called(bench: Bench) -> No
     assert await bench.rows() == []
 
 
+async def test_a_pause_does_not_lose_what_was_spent_before(bench: Bench) -> None:
+    bench.server.script(steps.empty())
+    _, failure = await bench.fails()
+    bench.switch.pressed = True
+    error, paused = await bench.fails(attempt=2)
+    assert error.type == failures.SYSTEM_PAUSED
+    assert (paused.tokens_in, paused.tokens_out) == (failure.tokens_in, failure.tokens_out)
+    assert paused.tokens_in == 11
+
+
+async def test_a_stored_answer_is_returned_during_a_pause_too(bench: Bench) -> None:
+    bench.server.script(steps.Reply("Hello."))
+    await bench.call()
+    bench.switch.pressed = True
+    assert (await bench.call(attempt=2)).text == "Hello."
+
+
 async def test_without_a_model_the_error_says_what_to_do(bench: Bench) -> None:
     with pytest.raises(ApplicationError, match="`models`, or OPENAI_API_KEY") as caught:
         await bench.call(chain=[])

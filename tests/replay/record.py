@@ -1,7 +1,7 @@
 """Record the histories that newer code has to replay: `python -m tests.replay.record`.
 
-Plays one scenario per lifecycle on a real server and writes each workflow's history to `histories/`.
-Record anew only with a change guarded by `workflow.patched`, and keep the old files.
+Plays one scenario per lifecycle on a real server and writes each workflow's history to
+`histories/`. Record anew only with a change guarded by `workflow.patched`, and keep the old files.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
@@ -18,20 +19,24 @@ WORKFLOWS = [CancellationProbe, Control, RoutineRun, RoutineWorkflow]
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
 
+def _document(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
 def _started_type(path: Path) -> str:
-    history = json.loads(path.read_text(encoding="utf-8"))["history"]
-    attributes = history["events"][0]["workflowExecutionStartedEventAttributes"]
+    attributes = _document(path)["history"]["events"][0]["workflowExecutionStartedEventAttributes"]
     return str(attributes["workflowType"]["name"])
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_history_replays(path: Path) -> None:
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = _document(path)
     history = WorkflowHistory.from_json(document["workflow_id"], document["history"])
     replayer = Replayer(
         workflows=WORKFLOWS,
         data_converter=pydantic_data_converter,
-        workflow_runner=workflow_runner(),
+        workflow_runner=workflow_runner(sandboxed=True),
     )
     await replayer.replay_workflow(history)
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
@@ -128,6 +129,7 @@ def environment_for(
         "TICKLESS_CONTEXT__ACTOR_USER_ID": "me",
         "TICKLESS_CONTEXT__RECEIVE_ID_TYPE": "file",
         "TICKLESS_MAX_CONCURRENT_RUNS": "50",
+        "TICKLESS_TEMPORAL__SANDBOX": "true",
         **overrides,
     }
     for index, name in enumerate(("first", "second")):
@@ -162,6 +164,8 @@ async def running_harness(
 ) -> AsyncGenerator[Harness]:
     """A harness on a running server; with no queues, one without workers."""
     (folder / "workspace").mkdir(parents=True, exist_ok=True)
+    # Otherwise the workers of this process would write into the output of commands under test.
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
     scripts = Scripts()
     with ModelServer() as models:
         models.always(scripts.step)

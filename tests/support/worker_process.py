@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,14 +22,29 @@ def command_environment(harness: Harness) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "TICKLESS_CONFIG": str(harness.folder / "settings.yaml"),
         **harness.environ,
+        # As users run it: the tests in this process have looked for what would not replay.
+        "TICKLESS_TEMPORAL__SANDBOX": "false",
     }
 
 
 class WorkerProcess:
-    """One worker process; its log is a file, because an unread pipe would stall it."""
+    """One worker process; its log is a file, because an unread pipe would stall it.
 
-    def __init__(self, harness: Harness, *, name: str = "worker", **environ: str) -> None:
+    It serves all queues unless told which. `errors` is a descriptor for its standard error instead.
+    """
+
+    def __init__(
+        self,
+        harness: Harness,
+        *,
+        name: str = "worker",
+        queues: Sequence[str] = (),
+        errors: int | None = None,
+        **environ: str,
+    ) -> None:
+        self._errors = errors
         self.log = harness.folder / f"{name}.log"
+        self._arguments = ("--queues", ",".join(queues)) if queues else ()
         self._environ = {**command_environment(harness), **environ}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -45,11 +60,12 @@ class WorkerProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *COMMAND,
                 "worker",
+                *self._arguments,
                 env=self._environ,
                 cwd=ROOT,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
-                stderr=out,
+                stderr=out if self._errors is None else self._errors,
                 start_new_session=True,
             )
         process = self._process
@@ -80,9 +96,11 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker_process(harness: Harness, name: str = "worker") -> AsyncGenerator[WorkerProcess]:
+async def worker_process(
+    harness: Harness, name: str = "worker", queues: Sequence[str] = ()
+) -> AsyncGenerator[WorkerProcess]:
     """A running worker process, killed at the end if it still runs."""
-    worker = WorkerProcess(harness, name=name)
+    worker = WorkerProcess(harness, name=name, queues=queues)
     await worker.start()
     try:
         yield worker
@@ -90,12 +108,17 @@ async def worker_process(harness: Harness, name: str = "worker") -> AsyncGenerat
         await worker.kill()
 
 
-async def tickless(harness: Harness, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+async def tickless(
+    harness: Harness,
+    *arguments: str,
+    stdin: str = "",
+    environ: Mapping[str, str] | None = None,
+) -> tuple[int, str, str]:
     """Run the command line; its exit code, output and errors."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
-        env=command_environment(harness),
+        env={**command_environment(harness), **(environ or {})},
         cwd=harness.folder,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

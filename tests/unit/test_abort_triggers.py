@@ -9,18 +9,16 @@ from hypothesis import strategies as st
 
 from domain.inbound import is_abort_trigger_text
 
-PHRASES = [
-    phrase.strip()
-    for phrase in (
-        "stop · esc · abort · wait · exit · interrupt · halt · stopp · anhalten · aufhören"
-        " · hoer auf · pare · arrete · arrête · detente · deten · detén · 停止 · やめて · 止めて"
-        " · रुको · توقف · стоп · остановись · останови · остановить · прекрати · stop bot"
-        " · bot stop · stop action · stop current action · stop run · stop current run"
-        " · stop agent · stop the agent · please stop · stop please · stop don't do anything"
-        " · stop dont do anything · stop do not do anything · stop doing anything"
-        " · do not do that"
-    ).split("·")
-]
+SPECIFIED = (
+    "stop · esc · abort · wait · exit · interrupt · halt · stopp · anhalten · aufhören"
+    " · hoer auf · pare · arrete · arrête · detente · deten · detén · 停止 · やめて · 止めて"
+    " · रुको · توقف · стоп · остановись · останови · остановить · прекрати · stop bot"
+    " · bot stop · stop action · stop current action · stop run · stop current run"
+    " · stop agent · stop the agent · please stop · stop please · stop don't do anything"
+    " · stop dont do anything · stop do not do anything · stop doing anything"
+    " · do not do that"
+)
+PHRASES = SPECIFIED.split(" · ")
 NORMAL_PHRASES = {unicodedata.normalize("NFKC", phrase) for phrase in PHRASES}
 MARGIN = "\t\r\n .!?…,，。、;；:：！？¡¿'\"“”‘’()[]{}"
 PIECES = (*"stopbSTOPæ", *MARGIN, "stop", " bot", "aufho", "\u0308", "ren", "\xa0", "．", "´", "⁈")
@@ -45,7 +43,7 @@ def test_case_blanks_punctuation_and_unicode_form_do_not_count(phrase: str) -> N
     assert is_abort_trigger_text(phrase.replace(" ", "\u3000\t"))
     assert is_abort_trigger_text(phrase.replace("'", "\u2019"))
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
-        assert is_abort_trigger_text(unicodedata.normalize(form, phrase))  # type: ignore[arg-type]  # all four are forms
+        assert is_abort_trigger_text(unicodedata.normalize(form, phrase))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +98,7 @@ def test_it_agrees_with_a_plain_reading_of_the_rule(text: str) -> None:
 
 def test_every_character_around_a_phrase_is_read_by_the_rule() -> None:
     """A character that folds to a margin is one; one that composes with its neighbour is not."""
-    for code in range(0, sys.maxunicode + 1, 1):
+    for code in range(sys.maxunicode + 1):
         character = chr(code)
         if unicodedata.decomposition(character) or unicodedata.combining(character):
             text = f"{character}stop{character}"

@@ -386,7 +386,8 @@ async def test_fifty_triggers_at_once_are_counted_exactly(harness: Harness) -> N
 
     views = await asyncio.gather(*(trigger() for _ in range(50)))
 
-    ran = [view for view in views if view is not None]
+    # A trigger that had no verdict within its patience answers with a run that is refused later.
+    ran = [view for view in views if view and view.record.status != RunStatus.SKIPPED]
     answer = await harness.tickless.routines.get(routine)
     assert answer.routine.run_count == len(ran)
     assert not answer.routine.running
