@@ -129,9 +129,7 @@ class Database:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             await asyncio.wait([task], timeout=CANCELLATION_GRACE.total_seconds())
-            if not task.cancel():
-                # Its own error, if any, is of no interest to a caller that has gone.
-                task.exception()
+            task.cancel()
             raise
 
 

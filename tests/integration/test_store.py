@@ -109,7 +109,7 @@ async def test_references_are_enforced(
 
 async def test_two_runs_cannot_share_a_workflow(store: Store) -> None:
     await store.runs.put(run_record("one/m-1", workflow_id="routine-run/same"))
-    with pytest.raises(StoreError, match="workflow_id"):
+    with pytest.raises(StoreError, match="routine-run/same"):
         await store.runs.put(run_record("two/m-1", workflow_id="routine-run/same", error="private"))
 
 

@@ -133,6 +133,16 @@ async def test_cancelled_write_frees_the_store(store: Store) -> None:
     await store.threads.append([message("last")])
 
 
+async def test_closing_waits_for_what_still_runs(store_url: str) -> None:
+    store = await open_store(store_url)
+    await store.threads.ensure(thread())
+    append = asyncio.create_task(store.threads.append([message(str(n)) for n in range(100)]))
+    await asyncio.sleep(0)
+    await store.close()
+    async with await open_store(store_url) as again:
+        assert len(await again.threads.messages("thread-1")) == len(await append) == 100
+
+
 async def test_reading_does_not_wait_for_a_writer(stores: list[Store]) -> None:
     writer, reader = stores[:2]
     await writer.threads.ensure(thread())

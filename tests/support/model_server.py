@@ -205,7 +205,9 @@ class _Player:
         match step:
             case Reply():
                 return await self._reply(step)
-            case Refusal(status, body, headers):
+            case Refusal(status, body, headers, gate):
+                if gate and not await self._passed(gate):
+                    return False
                 await connection.send_json(status, body, headers)
             case RawEvents(events):
                 await connection.begin_stream()
@@ -234,12 +236,23 @@ class _Player:
             return True
         await self._connection.begin_stream()
         frames = list(_frames(self._call, step))
+        if step.gate:
+            await self._send([frames.pop(0)])
+            if not await self._passed(step.gate):
+                return False
         batches = [[frame] for frame in frames] if step.delay else [frames]
         for batch in batches:
             await self._send(batch)
             if step.delay and not await self._connection.pause(step.delay):
                 return False
         await self._connection.end_stream()
+        return True
+
+    async def _passed(self, gate: threading.Event) -> bool:
+        """Wait for a gate; false when the client goes first."""
+        while not gate.is_set():
+            if not await self._connection.pause(0.02):
+                return False
         return True
 
     async def _send(self, events: Sequence[str]) -> None:

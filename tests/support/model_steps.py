@@ -4,6 +4,7 @@ Owns the vocabulary of a script. Does not speak HTTP (`model_server`) nor judge 
 (`chat_requests`).
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +44,8 @@ class Reply:
     """An answer, streamed in `chunks` pieces.
 
     `before` and `delay` are seconds: before the first byte and between pieces. `usage` null leaves
-    it out. `finish_reason` null leaves the stream without an end.
+    it out. `finish_reason` null leaves the stream without an end. `gate` holds back what follows
+    the first event of the stream until it is set.
     """
 
     text: str = "hello"
@@ -54,15 +56,20 @@ class Reply:
     usage: Usage | None = field(default_factory=Usage)
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    gate: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer with an error status; `body` is sent as JSON, or as it is when it is a text."""
+    """An answer with an error status; `body` is sent as JSON, or as it is when it is a text.
+
+    It is held back until `gate` is set.
+    """
 
     status: int
     body: Body | str
     headers: tuple[tuple[str, str], ...] = ()
+    gate: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)

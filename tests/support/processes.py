@@ -1,9 +1,11 @@
 """Processes of tests: Python children that use the tree, and waiting for what they do."""
 
 import asyncio
+import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,18 @@ async def _until(holds: Callable[[], Awaitable[bool]], timeout_seconds: float) -
     async with asyncio.timeout(timeout_seconds):
         while not await holds():  # noqa: ASYNC110 - other processes set no event of ours
             await asyncio.sleep(0.02)
+
+
+@contextmanager
+def frozen(pid: int | None) -> Generator[None]:
+    """Keep a process from running; it goes on afterwards, unless it was killed meanwhile."""
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager
