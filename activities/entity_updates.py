@@ -14,6 +14,7 @@ Invariants:
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -138,20 +139,31 @@ class EntityUpdates:
         args = [] if arg is None else [arg]
         timeout = min(RPC_TIMEOUT, timedelta(seconds=max(remaining, 0.05)))
         if start is not None:
-            answer: ResultT = await self._client.execute_update_with_start_workflow(
-                update,
-                args=args,
-                start_workflow_operation=start(),
-                id=update_id,
-                result_type=result,
-                rpc_timeout=timeout,
-            )
+            operation = start()
+            try:
+                answer: ResultT = await self._client.execute_update_with_start_workflow(
+                    update,
+                    args=args,
+                    start_workflow_operation=operation,
+                    id=update_id,
+                    result_type=result,
+                    rpc_timeout=timeout,
+                )
+            except Exception:
+                await _forget(operation)
+                raise
             return answer
         handle = self._client.get_workflow_handle(workflow_id)
         answered: ResultT = await handle.execute_update(
             update, args=args, id=update_id, result_type=result, rpc_timeout=timeout
         )
         return answered
+
+
+async def _forget(operation: WithStartWorkflowOperation[Any, Any]) -> None:
+    """Look at the start's own outcome; asyncio complains about an error that nobody has seen."""
+    with suppress(Exception):
+        await asyncio.wait_for(operation.workflow_handle(), 0.01)
 
 
 def _reason_to_retry(workflow_id: str, error: RPCError | WorkflowUpdateFailedError) -> str:

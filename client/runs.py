@@ -83,7 +83,9 @@ class Runs:
         self._ui_url = ui_url
 
     def ui_url(self, run: str) -> str:
-        """Where the Temporal UI shows a run."""
+        """Where the Temporal UI shows a run; empty where the settings do not say where that is."""
+        if not self._ui_url:
+            return ""
         workflow = quote(run_workflow_id(run), safe="")
         return f"{self._ui_url}/namespaces/{self._temporal.namespace}/workflows/{workflow}"
 
@@ -210,7 +212,8 @@ class Runs:
                     yield RunProgress(text=text, offset=offset - len(text))
                 if live is None:
                     view = await self._view(run, description)
-                    if view.stage != stage:
+                    # A view that has ended before its workflow would come without its last text.
+                    if view.stage not in {stage, RunStage.ENDED}:
                         stage = view.stage
                         yield RunProgress(offset=offset, view=view)
                 await asyncio.sleep(WATCH_INTERVAL.total_seconds())

@@ -6,14 +6,17 @@ Owns the probe and the heartbeat throttles that follow from it. Source: DESIGN Â
 import asyncio
 from datetime import timedelta
 
+import structlog
 from temporalio import activity
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Worker
 from ulid import ULID
 
 from worker.sandbox import workflow_runner
 from workflows.cancellation_probe import PROBE_TIMEOUT, CancellationProbe
+
+_log = structlog.stdlib.get_logger("tickless.worker")
 
 # With cancellations pushed by the server, heartbeats only carry live text and prove life.
 _PUSHED_THROTTLE = timedelta(seconds=1)
@@ -51,13 +54,18 @@ async def pushes_cancellations(client: Client) -> bool:
         activities=[_Waiting(client).wait_for_cancellation],
         workflow_runner=workflow_runner(sandboxed=False),
     ):
-        return await client.execute_workflow(
-            CancellationProbe.run,
-            id=name,
-            task_queue=name,
-            execution_timeout=PROBE_TIMEOUT * 5,
-            static_summary="Does this server push cancellations?",
-        )
+        try:
+            return await client.execute_workflow(
+                CancellationProbe.run,
+                id=name,
+                task_queue=name,
+                execution_timeout=PROBE_TIMEOUT * 5,
+                static_summary="Does this server push cancellations?",
+            )
+        except WorkflowFailureError:
+            # Too busy to tell; heartbeats work everywhere.
+            _log.warning("cancellation_probe_failed", workflow_id=name)
+            return False
 
 
 class _Waiting:

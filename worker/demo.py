@@ -9,17 +9,16 @@ import argparse
 import asyncio
 import os
 import shutil
-import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
 
+from client.cli import leave
 from client.cli.output import Output
 from client.cli.problems import report
-from client.cli.run import show_run
-from client.runs import RunProgress
+from client.cli.run import Follower, show_run
 from client.settings import Settings, load_settings
 from client.tickless import TicklessClient
 from domain.run_view import RunView
@@ -136,7 +135,7 @@ async def _story(stack: Stack, console: Console) -> RunView:
         f"it fires from its Schedule at {at:%H:%M:%S} UTC …"
     )
     run = run_id(ROUTINE, scheduled_occurrence(at))
-    view = await _follow(tickless, run, console)
+    view = await _follow(tickless, run)
     if not stack.settings.models:
         console.print(f"\n[yellow]{SMALL_MODEL}[/]")
     console.print("\n[bold]The record[/]")
@@ -145,28 +144,16 @@ async def _story(stack: Stack, console: Console) -> RunView:
     return view
 
 
-async def _follow(tickless: TicklessClient, run: str, console: Console) -> RunView:
+async def _follow(tickless: TicklessClient, run: str) -> RunView:
     """Print a run's steps and its reply as it is written."""
     await tickless.runs.wait_until_started(run)
-    printed = False
+    follower = Follower()
     async for step in tickless.runs.watch(run):
-        if step.text:
-            if not printed:
-                console.print("[bold]The model answers:[/]\n")
-                printed = True
-            sys.stdout.write(step.text)
-            sys.stdout.flush()
-        if step.view is not None and _is_last(step):
-            sys.stdout.write("\n")
-            return step.view
-        if step.view is not None and not printed:
-            console.print(f"[dim]{step.view.stage}[/]")
-    raise RuntimeError(f"the run {run} was not seen to its end")
-
-
-def _is_last(step: RunProgress) -> bool:
-    return step.view is not None and step.view.stage == "ended"
+        follower.step(step)
+    if follower.view is None:
+        raise RuntimeError(f"the run {run} was not seen to its end")
+    return follower.view
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,12 +1,18 @@
 """Logging of the worker's process: one form for ours and the SDK's.
 
-Owns structlog's configuration and the forwarding of SDK Core's log, which otherwise writes to
-standard output and stops the worker when nobody reads that.
+Owns structlog's configuration, the forwarding of SDK Core's log, and the writing of both.
+
+Invariant: no line waits for a reader. A pipe that nobody reads is full after a minute of an outage;
+whoever then wrote to it directly would stand still with it, and so would the worker.
 """
 
 import logging
+import os
+import queue
 import sys
-from typing import TextIO
+import threading
+from datetime import timedelta
+from typing import Final, TextIO
 
 import structlog
 from temporalio.runtime import (
@@ -18,6 +24,11 @@ from temporalio.runtime import (
 )
 
 CORE_LOGGER = "temporalio.core"
+
+# Lines that wait for a slow reader; those beyond are dropped.
+MAX_WAITING: Final = 10_000
+# How long the end of the process waits for the last lines.
+FLUSH_TIMEOUT: Final = timedelta(seconds=1)
 
 
 def configure_logging(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -49,7 +60,7 @@ def configure_logging(level: str, form: str, stream: TextIO | None = None) -> No
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(target)
+    handler = _ThreadedHandler(target)
     tail: list[structlog.types.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         *([] if pretty else [structlog.processors.format_exc_info]),
@@ -76,3 +87,51 @@ def sdk_runtime() -> Runtime:
             )
         )
     )
+
+
+class _ThreadedHandler(logging.Handler):
+    """Formats where the line is logged and writes in a thread, which alone waits for the reader."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str] = queue.Queue(MAX_WAITING)
+        threading.Thread(target=self._write_all, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record) + "\n")
+        except queue.Full:
+            pass  # There is no other place to tell it.
+        except Exception:  # The contract of `logging`: a bad record must not stop its caller.
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait for the lines so far, but not for ever: `logging` does when the process ends."""
+        lines = self._lines
+        with lines.all_tasks_done:
+            lines.all_tasks_done.wait_for(
+                lambda: not lines.unfinished_tasks, FLUSH_TIMEOUT.total_seconds()
+            )
+
+    def _write_all(self) -> None:
+        while True:
+            line = self._lines.get()
+            try:
+                _write(self._stream, line)
+            except (OSError, ValueError):
+                pass  # The reader has gone, and with it the place where that could be told.
+            finally:
+                self._lines.task_done()
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """Write past the stream's buffer: a thread that waits with its lock would abort the exit."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, AttributeError):  # a stream in memory
+        stream.write(line)
+        return
+    data = line.encode(stream.encoding or "utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,25 +1,31 @@
 """The dev stack: the real server, set up, and workers on it.
 
-Owns the order in which the parts start and stop, for `tickless dev` and the demo.
+Owns the order in which the parts start and stop, for `tickless dev` and the demo, and that two
+stacks never share a server's file.
 
 Invariant: what it started it stops, the newest first; nothing it did not start is touched.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from temporalio.client import Client
 
+from activities.file_locks import FileLockTimeout, locked
 from activities.search_attributes import TYPES
 from client.connection import connect
 from client.settings import Settings, TemporalSettings, connect_config
 from client.setup import setup_namespace
+from domain.errors import DomainError, ErrorKind
 from domain.identifiers import SERVED_QUEUES
 from worker.logs import sdk_runtime
 from worker.model_source import Progress
+from worker.ports import require_free_port
 from worker.process import running_workers
 from worker.temporal_server import DevServer, DevServerOptions
 
@@ -48,19 +54,75 @@ async def running_stack(
     """Start server and workers; drain and stop them on the way out.
 
     Raises:
-        DomainError: `conflict` naming who holds a port, and whatever server or workers lack.
+        DomainError: `conflict` naming who holds a port or the data, and whatever server or workers
+            lack.
     """
     server = DevServer(_server_options(settings))
-    async with server:
-        actual = _with_addresses(settings, server)
-        client = await connect(connect_config(actual.temporal, environ), sdk_runtime())
-        await setup_namespace(client, timedelta(days=settings.temporal.dev.retention_days))
-        async with running_workers(client, actual, environ, SERVED_QUEUES, progress) as serving:
-            stopped = asyncio.create_task(server.wait())
-            try:
-                yield Stack(client, actual, serving, stopped)
-            finally:
-                stopped.cancel()
+    with _alone_with_data(settings):
+        async with server:
+            actual = _with_addresses(settings, server)
+            client = await connect(connect_config(actual.temporal, environ), sdk_runtime())
+            await setup_namespace(client, timedelta(days=settings.temporal.dev.retention_days))
+            async with running_workers(client, actual, environ, SERVED_QUEUES, progress) as serving:
+                stopped = asyncio.create_task(server.wait())
+                try:
+                    yield Stack(client, actual, serving, stopped)
+                finally:
+                    stopped.cancel()
+
+
+@contextmanager
+def _alone_with_data(settings: Settings) -> Generator[None]:
+    """Keep the server's file from a second server, which would carry out everything twice.
+
+    Raises:
+        DomainError: `conflict` on a port or on `temporal.dev.db_file`, with the holder;
+            `unavailable` where nothing can be written.
+    """
+    file = settings.temporal.dev.db_file
+    if file is None:
+        yield
+        return
+    path = file.with_name(file.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+", encoding="ascii")
+    except OSError as error:
+        raise DomainError(
+            ErrorKind.UNAVAILABLE,
+            "temporal.dev.db_file",
+            f"temporal.dev.db_file: cannot write {error.filename}: {error.strerror}; make the "
+            "folder writable or choose another one",
+        ) from error
+    with lock, ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, timedelta()))
+        except FileLockTimeout:
+            # With the same settings the ports are taken too, and their holder says more.
+            _require_ports(settings)
+            raise _data_conflict(path, file) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _require_ports(settings: Settings) -> None:
+    dev = settings.temporal.dev
+    for name, port in (("port", dev.port), ("ui_port", dev.ui_port)):
+        if port:
+            require_free_port(dev.ip, port, f"temporal.dev.{name}")
+
+
+def _data_conflict(lock: Path, file: Path) -> DomainError:
+    holder = lock.read_text(encoding="ascii").strip()
+    return DomainError(
+        ErrorKind.CONFLICT,
+        "temporal.dev.db_file",
+        f"temporal.dev.db_file: {file} is in use by another `tickless dev`"
+        + (f", process {holder}" if holder else "")
+        + "; stop it, or choose another file and store.folder",
+    )
 
 
 def _server_options(settings: Settings) -> DevServerOptions:

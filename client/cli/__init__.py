@@ -1,30 +1,27 @@
 """The command `tickless`.
 
-Owns the root of the command line and what happens to errors: a problem on standard error, the exit
-code of its kind, never a traceback. Each noun has a module of its own.
+Owns the root of the command line. Each noun has a module of its own; errors are told by
+`client.cli.problems`.
 
 Invariant: nothing heavy is imported before a command runs; `--help` must answer at once.
 """
 
-import json
+import io
+import logging
+import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from typer.exceptions import TyperException
 
 from client.cli import admin, config, doctor, routine, run, stack, system
+from client.cli.options import command_group
+from client.cli.problems import EXIT_INTERRUPTED, report
 
-if TYPE_CHECKING:
-    from domain.errors import DomainError
-
-app = typer.Typer(
-    name="tickless",
-    help="Durable routines and goals for LLM agents, on Temporal.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = command_group("Durable routines and goals for LLM agents, on Temporal.")
 app.add_typer(routine.app, name="routine")
 app.add_typer(run.app, name="run")
 app.add_typer(config.app, name="config")
@@ -32,10 +29,6 @@ app.add_typer(admin.app, name="admin")
 system.add_to(app)
 stack.add_to(app)
 doctor.add_to(app)
-
-EXIT_USAGE = 2
-EXIT_FAULT = 70
-EXIT_INTERRUPTED = 130
 
 
 @app.callback()
@@ -54,37 +47,37 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line of this process and exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no umlauts is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    leave(execute(sys.argv[1:]))
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once, with everything written.
+
+    Without the interpreter's own end: threads of the Temporal SDK may call into it meanwhile, to
+    hand over a line of their log, and then it aborts with a signal in place of the exit code.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code.
+
+    Args:
+        arguments: What follows the program's name.
+    """
     try:
-        code = app(standalone_mode=False)
-    except TyperException as error:
-        sys.stderr.write(f"tickless: {error.format_message()}\n")
-        code = EXIT_USAGE
+        code = app(list(arguments), prog_name="tickless", standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        code = EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     except Exception as error:  # whatever it is, a user gets a sentence
-        code = _report(error)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _report(error: Exception) -> int:
-    from domain.errors import DomainError
-
-    if isinstance(error, DomainError):
-        _show(error)
-        return error.exit_code
-    sys.stderr.write(
-        f"tickless: a fault of ours: {type(error).__name__}: {error}\n"
-        "Please report it, with what you did.\n"
-    )
-    return EXIT_FAULT
-
-
-def _show(error: "DomainError") -> None:
-    """The problem in words on a terminal, as its JSON object elsewhere."""
-    if not sys.stderr.isatty():
-        sys.stderr.write(json.dumps(error.to_problem().model_dump(mode="json")) + "\n")
-        return
-    problems = [item.message for item in error.errors] or [error.message]
-    for message in problems:
-        sys.stderr.write(f"tickless: {error.kind}: {message}\n")
+        return report(error)
+    return code if isinstance(code, int) else 0

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli.connected import config_file
+from client.cli.options import command_group
 from client.cli.output import OutputOption, print_fields, print_json, wants_json
 
 if TYPE_CHECKING:
     from client.setup import SetupReport
 
-app = typer.Typer(help="Set up a Temporal cluster for Tickless.", no_args_is_help=True)
+app = command_group("Set up a Temporal cluster for Tickless.")
 
 
 @app.callback()
@@ -25,11 +26,15 @@ def _admin() -> None:
 def setup(
     context: typer.Context,
     retention_days: Annotated[
-        int, typer.Option(help="How long closed workflows are kept, at least 7.", min=7)
+        int,
+        typer.Option(help="How long closed workflows are kept, at least 7.", min=7, metavar="N"),
     ] = 7,
     output: OutputOption = None,
 ) -> None:
-    """Register the search attributes and set the retention; doing it twice is harmless."""
+    """Register search attributes and set the retention.
+
+    Doing it twice is harmless; a longer retention is kept.
+    """
     import asyncio
     import os
     from datetime import timedelta

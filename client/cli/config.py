@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli.connected import config_file
+from client.cli.options import command_group
 from client.cli.output import print_json
 
 if TYPE_CHECKING:
     from client.settings import Loaded
 
-app = typer.Typer(help="Show the settings and what can be set.", no_args_is_help=True)
+app = command_group("Show the settings and what can be set.")
 
 
 class ConfigOutput(StrEnum):

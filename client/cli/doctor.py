@@ -3,12 +3,19 @@
 Owns the command; the checks are `client.doctor`'s.
 """
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from client.cli.connected import config_file
-from client.cli.output import OutputOption, print_json, print_table, wants_json
+from client.cli.output import OutputOption, print_json, print_table, styled, wants_json
+
+if TYPE_CHECKING:
+    from client.doctor import Finding
 
 EXIT_UNHEALTHY = 1
+
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +24,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(context: typer.Context, output: OutputOption = None) -> None:
-    """Check server, namespace, workers, store and models; say what to do about each problem."""
+    """Check server, workers, store and models; say what to do.
+
+    Exit code 1 when something is failed; a warning leaves things working.
+    """
     import asyncio
     import os
 
@@ -31,20 +41,11 @@ def doctor(context: typer.Context, output: OutputOption = None) -> None:
         checks = [finding.model_dump(mode="json") for finding in findings]
         print_json({"healthy": healthy, "target": settings.temporal.target, "checks": checks})
     else:
-        from rich.text import Text
-
-        colours = {Health.OK: "green", Health.WARNING: "yellow", Health.FAILED: "red"}
-        print_table(
-            ("CHECK", "HEALTH", "FOUND", "WHAT TO DO"),
-            (
-                (
-                    finding.check,
-                    Text(finding.health, style=colours[finding.health]),
-                    finding.found,
-                    finding.advice,
-                )
-                for finding in findings
-            ),
-        )
+        print_table(("HEALTH", "CHECK", "FOUND"), map(_row, findings))
     if not healthy:
         raise typer.Exit(EXIT_UNHEALTHY)
+
+
+def _row(finding: "Finding") -> tuple[object, ...]:
+    found = finding.found + (f"\n→ {finding.advice}" if finding.advice else "")
+    return styled(finding.health, _COLOURS[finding.health]), finding.check, found

@@ -1,25 +1,57 @@
 """`tickless run …`: get, tail, cancel.
 
-Owns the flags and the look; every call is `client.runs`'.
+Owns the verbs and how a run is shown; every call is `client.runs`'. Source: automation.md §13.
+
+Invariant: exit code 1 says that a run failed, and only where the command has waited for its end.
 """
 
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from client.cli.connected import connected
-from client.cli.output import OutputOption, print_fields, print_json, say, wants_json
+from client.cli.options import command_group
+from client.cli.output import (
+    OutputOption,
+    duration,
+    link,
+    minute,
+    moment,
+    print_fields,
+    print_json,
+    print_json_line,
+    print_table,
+    printable,
+    say,
+    styled,
+    wants_json,
+)
 
 if TYPE_CHECKING:
-    from client.tickless import TicklessClient
-    from domain.run_view import RunView
+    from collections.abc import Sequence
 
-app = typer.Typer(help="Runs: single executions of a routine.", no_args_is_help=True)
+    from client.runs import RunProgress
+    from client.tickless import TicklessClient
+    from domain.run_view import DeliveryView, RunView
+    from domain.runs import RunRecord
+
+app = command_group("Runs: single executions of a routine.")
 
 _Id = Annotated[str, typer.Argument(help="The run's id: ROUTINE/OCCURRENCE.", metavar="ID")]
 
 EXIT_FAILED = 1
+
+_NOTE_CHARS = 70
+_FAILED = ("failed", "timed_out")
+_COLOURS = {
+    "ok": "green",
+    "attention": "bold cyan",
+    "running": "blue",
+    "queued": "blue",
+    **dict.fromkeys(_FAILED, "red"),
+}
 
 
 @app.command()
@@ -36,42 +68,52 @@ def get(
         return view, tickless.runs.ui_url(run)
 
     view, ui_url = connected(context, use)
-    show_run(view, ui_url, output, exit_on_failure=wait)
+    show_run(view, ui_url, output)
+    if wait:
+        exit_if_failed(view)
 
 
 @app.command()
 def tail(
     context: typer.Context,
     run: _Id,
-    offset: Annotated[int, typer.Option(help="Characters of the reply to skip.", min=0)] = 0,
+    offset: Annotated[
+        int, typer.Option(help="Characters of the reply to skip.", min=0, metavar="N")
+    ] = 0,
     output: OutputOption = None,
 ) -> None:
-    """Follow a run: its steps, the reply as it is written, its end."""
+    """Follow a run to its end: its steps and the reply as it is written.
+
+    As JSON, a line for each step: new text with its offset, or the run at a new stage.
+    """
+    in_json = wants_json(output)
 
     async def use(tickless: "TicklessClient") -> "tuple[RunView | None, str]":
+        follower = Follower(offset)
         view: RunView | None = None
         async for step in tickless.runs.watch(run, offset=offset):
-            if step.text:
-                sys.stdout.write(step.text)
-                sys.stdout.flush()
-            if step.view is not None:
-                view = step.view
-                if sys.stderr.isatty():
-                    say(f"[{view.stage}]")
+            view = step.view or view
+            if in_json:
+                print_json_line(step.model_dump(mode="json", exclude_none=True))
+            else:
+                follower.step(step)
         return view, tickless.runs.ui_url(run)
 
     view, ui_url = connected(context, use)
-    if view is not None and view.text:
-        sys.stdout.write("\n")
-    if view is not None and not wants_json(output):
+    if view is None:
+        return
+    if not in_json:
         show_run(view, ui_url, output, with_text=False)
+    exit_if_failed(view)
 
 
 @app.command()
 def cancel(
     context: typer.Context,
     run: _Id,
-    reason: Annotated[str, typer.Option(help="Kept in the record.")] = "cancelled by user",
+    reason: Annotated[
+        str, typer.Option(help="Kept in the record.", metavar="TEXT")
+    ] = "cancelled by user",
     output: OutputOption = None,
 ) -> None:
     """End a run; what was delivered stays delivered."""
@@ -83,55 +125,137 @@ def cancel(
     show_run(view, ui_url, output)
 
 
-def show_run(
-    view: "RunView",
-    ui_url: str,
-    output: OutputOption,
-    *,
-    with_text: bool = True,
-    exit_on_failure: bool = True,
-) -> None:
-    """Print a run; exits with 1 when it failed, so that scripts notice.
-
-    Raises:
-        typer.Exit: The run failed or timed out.
-    """
-    record = view.record
+def show_run(view: "RunView", ui_url: str, output: OutputOption, *, with_text: bool = True) -> None:
+    """Print a run; its reply only where it was not shown already."""
     if wants_json(output):
         print_json({**view.model_dump(mode="json"), "ui_url": ui_url})
-    else:
-        from domain.notices import cost_text, lateness
+        return
+    from domain.notices import lateness
 
-        tokens = f"{record.tokens_in} in, {record.tokens_out} out"
-        print_fields(
-            {
-                "run": record.id,
-                "status": record.status
-                if view.stage == "ended"
-                else f"{record.status}: {view.stage}",
-                "reason": record.reason,
-                "error": record.error,
-                "fired by": f"{record.trigger_type} {record.trigger_detail}".strip(),
-                "scheduled": record.scheduled_at,
-                "started": record.started_at,
-                "finished": record.finished_at,
-                "late": lateness(view.late_seconds),
-                "model": view.model,
-                "tokens": tokens if record.tokens_in is not None else None,
-                "cost": cost_text(record.cost_micros),
-                "deliveries": [_delivery(item) for item in view.deliveries],
-                "warnings": record.warnings,
-                "reply": view.text if with_text else None,
-                "ui": ui_url,
-            }
-        )
-    if exit_on_failure and record.status in {"failed", "timed_out"}:
+    record = view.record
+    status = record.status if view.stage == "ended" else f"{record.status}: {view.stage}"
+    print_fields(
+        {
+            "run": record.id,
+            "status": styled(status, _COLOURS.get(record.status, "")),
+            "reason": record.reason,
+            "same as": record.duplicate_of,
+            "error": record.error,
+            "fired by": f"{record.trigger_type} {record.trigger_detail}".strip(),
+            "scheduled": moment(record.scheduled_at),
+            "started": moment(record.started_at),
+            "late": lateness(view.late_seconds),
+            "finished": _finished(record),
+            "model": view.model,
+            "tokens": _tokens(record),
+            "cost": _cost(record),
+            "deliveries": [_delivery(item) for item in view.deliveries],
+            "warnings": record.warnings,
+            "reply": view.text if with_text else None,
+            "ui": link(ui_url),
+        }
+    )
+
+
+def show_runs(records: "Sequence[RunRecord]") -> None:
+    """Print runs, a line each."""
+    print_table(
+        ("RUN", "STATUS", "FIRED BY", "STARTED", "TOKENS", "NOTE"),
+        (
+            (
+                record.id,
+                styled(record.status, _COLOURS.get(record.status, "")),
+                record.trigger_type,
+                minute(record.started_at or record.occurred_at),
+                _token_sum(record),
+                _note(record),
+            )
+            for record in records
+        ),
+        optional=("TOKENS", "FIRED BY", "STARTED"),
+    )
+
+
+def exit_if_failed(view: "RunView") -> None:
+    """Tell scripts that a run has failed.
+
+    Raises:
+        typer.Exit: It failed or timed out.
+    """
+    if view.record.status in _FAILED:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _delivery(item: object) -> str:
-    from domain.run_view import DeliveryView
+class Follower:
+    """Writes a run's reply as it comes, and its stages between the lines.
 
-    assert isinstance(item, DeliveryView)
+    Attributes:
+        view: The run as it was seen last.
+    """
+
+    def __init__(self, offset: int = 0) -> None:
+        self.view: RunView | None = None
+        self._written = offset
+        self._in_line = False
+
+    def step(self, step: "RunProgress") -> None:
+        """Write what is new; each character of the reply once."""
+        self._write(step.text, step.offset)
+        if step.view is None:
+            return
+        # Live text is some time behind: when the model is done, the view has the rest of it.
+        self._write(step.view.text, 0)
+        self.view = step.view
+        if self._in_line:
+            sys.stdout.write("\n")
+            self._in_line = False
+        if step.view.stage != "ended":
+            say(f"[{step.view.stage}]")
+        sys.stdout.flush()
+
+    def _write(self, text: str, offset: int) -> None:
+        new = text[max(0, self._written - offset) :]
+        if new:
+            sys.stdout.write(printable(new))
+            sys.stdout.flush()
+            self._written = offset + len(text)
+            self._in_line = not new.endswith("\n")
+
+
+def _finished(record: "RunRecord") -> str:
+    if record.finished_at is None or record.started_at is None:
+        return moment(record.finished_at)
+    return (
+        f"{moment(record.finished_at)} (after {duration(record.finished_at - record.started_at)})"
+    )
+
+
+def _tokens(record: "RunRecord") -> str:
+    if record.tokens_in is None and record.tokens_out is None:
+        return ""
+    return f"{record.tokens_in or 0} in, {record.tokens_out or 0} out"
+
+
+def _token_sum(record: "RunRecord") -> int | None:
+    if record.tokens_in is None and record.tokens_out is None:
+        return None
+    return (record.tokens_in or 0) + (record.tokens_out or 0)
+
+
+def _cost(record: "RunRecord") -> str:
+    from domain.notices import cost_text
+
+    if _token_sum(record) is None:
+        return ""
+    return cost_text(record.cost_micros) or "not known: the settings have no price for this model"
+
+
+def _note(record: "RunRecord") -> str:
+    if text := record.error or record.reason:
+        return text
+    return textwrap.shorten(record.summary or "", _NOTE_CHARS, placeholder=" …")
+
+
+def _delivery(item: "DeliveryView") -> str:
     part = item.occurrence_id.rpartition("/")[2]
     return f"{part}: {item.status}" + (f" ({item.error})" if item.error else "")

@@ -17,7 +17,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def dev(context: typer.Context) -> None:
-    """Start the whole stack: Temporal server with UI, workers, local model; Ctrl-C stops it."""
+    """Start the whole stack on this machine; Ctrl-C stops it.
+
+    The Temporal server with its UI, the workers, and a small model where none is configured.
+    """
     from worker.commands import run_dev
 
     raise typer.Exit(run_dev(config_file(context)))
@@ -27,10 +30,13 @@ def worker(
     context: typer.Context,
     queues: Annotated[
         list[str] | None,
-        typer.Option(help="Queue to serve, repeatable or with commas; all when left out."),
+        typer.Option(
+            help="Queues to serve, repeatable or with commas; all when left out.",
+            metavar="NAMES",
+        ),
     ] = None,
 ) -> None:
-    """Serve task queues of any Temporal cluster; SIGTERM drains and stops."""
+    """Serve task queues of a Temporal cluster until SIGTERM."""
     from worker.commands import run_worker
 
     names = [name.strip() for item in queues or [] for name in item.split(",") if name.strip()]
