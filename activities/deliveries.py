@@ -1,18 +1,17 @@
 """The activity that ends a run in the ledger and sends what it has to say.
 
-Owns the order of the steps around each sending, and what becomes of a delivery whose sender was
-refused, got no answer, or died. How a channel sends is `activities.channels`', what is said is the
-run's. Source: triggers-and-actions.md §9 and §10, DESIGN §6.
+Owns what becomes of a delivery whose sender was refused or got no answer, and which channel gets
+it. The ledger's side is `activities.delivery_steps`', how a channel sends `activities.channels`',
+what is said the run's. Source: triggers-and-actions.md §9 and §10, DESIGN §6.
 
 Invariants:
     1. The ledger knows of a text before a channel does, and of an attempt before it is made.
     2. A text that may have arrived is sent again only to a channel that ignores a repeated key.
-    3. Texts to one route go out in order: one that waits for another attempt holds back those after
-       it, one that failed or is unknown does not.
-    4. No error holds an address, a secret or the text.
+    3. No error holds an address, a secret or the text.
+    4. A run without texts is one transaction, every text adds one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +22,10 @@ from temporalio.exceptions import ApplicationError
 
 from activities.channels.channel import Ambiguous, Channel, Refused
 from activities.clock import Clock, utc_now
-from activities.failures import DELIVERY_REFUSED
+from activities.delivery_steps import DeliverySteps, Sending
+from activities.failures import DELIVERY_REFUSED, STORE_FAILED
 from activities.heartbeats import beating
-from domain.deliveries import MAX_ATTEMPTS, SETTLED, Delivery, DeliveryStatus, occurrence_id
+from domain.deliveries import MAX_ATTEMPTS, Delivery, DeliveryStatus, occurrence_id
 from domain.runs import RunRecord
 from domain.scopes import Route
 from domain.threads import Thread
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 BEAT: Final = timedelta(seconds=3)
 RETRY_FACTOR: Final = 4
-SENDER_DIED: Final = (
-    "the sender ended while it was sending; the text may have arrived and is not sent again"
-)
 
 log = structlog.get_logger(__name__)
 
@@ -123,66 +120,58 @@ class DeliveryActivities:
 
         Raises:
             ApplicationError: `delivery_refused`, to be retried after the delay it names, with the
-                `RunFinished` so far; `store_failed` from the store.
+                `RunFinished` so far; `store_failed` from the store, or because another sender is at
+                one of the parts.
         """
         current = Delivering()
+        steps = DeliverySteps(self._rows(request), self._may_be_repeated)
         with beating(lambda: current, BEAT):
-            if request.thread is not None:
-                await self._store.threads.ensure(request.thread)
-            await self._store.runs.put(request.record)
-            rows = [await self._enqueue(request.record.id, part) for part in request.parts]
-            held: set[Route] = set()
-            for index, row in enumerate(rows):
-                if row.route in held:
-                    continue
+            row = await self._store.write(steps.begin, request.record, request.thread)
+            while row is not None:
                 current = Delivering(occurrence_id=row.occurrence_id)
-                rows[index] = await self._deliver(row)
-                if rows[index].status == DeliveryStatus.PENDING:
-                    held.add(row.route)
+                row = await self._store.write(steps.go_on, await self._send(row))
+        if steps.disturbed is not None:
+            key = steps.disturbed.occurrence_id
+            raise ApplicationError(f"another sender is at {key!r}", type=STORE_FAILED)
         finished = RunFinished(
-            deliveries=[DeliveryReceipt.model_validate(row.model_dump()) for row in rows]
+            deliveries=[DeliveryReceipt.model_validate(row.model_dump()) for row in steps.rows]
         )
-        if held:
-            raise self._refusal(rows, finished)
+        if steps.held:
+            raise self._refusal(steps, finished)
         return finished
 
-    async def _enqueue(self, run_id: str, part: Part) -> Delivery:
-        return await self._store.outbox.enqueue(
+    def _rows(self, request: FinishRun) -> list[Delivery]:
+        """The parts as they are before anybody tried."""
+        return [
             Delivery(
-                occurrence_id=occurrence_id(run_id, part.part),
-                run_id=run_id,
+                occurrence_id=occurrence_id(request.record.id, part.part),
+                run_id=request.record.id,
                 route=part.route,
                 part=part.part,
                 text=part.text,
                 created_at=self._clock(),
             )
-        )
+            for part in request.parts
+        ]
 
-    async def _deliver(self, row: Delivery) -> Delivery:
-        """Make one attempt, if one may be made; returns the row afterwards."""
-        outbox, key = self._store.outbox, row.occurrence_id
+    async def _send(self, row: Delivery) -> Sending:
+        """Hand a text to its channel."""
+        key = row.occurrence_id
         channel, route = self._channel_of(row.route)
-        if row.status == DeliveryStatus.UNKNOWN and not _may_repeat(row, channel):
-            return await outbox.settle(key, row.status, error=row.error or SENDER_DIED)
-        if row.status not in SETTLED:
-            # Whoever finds this row from now on knows that somebody tried.
-            row = await outbox.begin_attempt(key, seen_attempts=row.attempts)
-        if row.status in SETTLED:
-            return row
         try:
-            message_id = await channel.send(key, route, row.text, row.run_id, row.part)
+            message_id = await channel.send(
+                key, route, row.text, row.run_id, row.part, repeated=row.attempts > 1
+            )
         except Refused as refused:
             again = refused.retryable and row.attempts < MAX_ATTEMPTS
             status = DeliveryStatus.PENDING if again else DeliveryStatus.FAILED
             error = str(refused)
         except Ambiguous as ambiguous:
-            again = _may_repeat(row, channel)
+            again = self._may_be_repeated(row)
             status = DeliveryStatus.PENDING if again else DeliveryStatus.UNKNOWN
             error = str(ambiguous)
         else:
-            return await outbox.settle(
-                key, DeliveryStatus.SENT, message_id=message_id, sent_at=self._clock()
-            )
+            return Sending(DeliveryStatus.SENT, message_id=message_id, sent_at=self._clock())
         log.warning(
             "delivery.not_sent",
             occurrence_id=key,
@@ -191,7 +180,12 @@ class DeliveryActivities:
             status=status,
             error=error,
         )
-        return await outbox.settle(key, status, error=error)
+        return Sending(status, error=error)
+
+    def _may_be_repeated(self, row: Delivery) -> bool:
+        """Whether a text that may have arrived may be sent again."""
+        channel, _ = self._channel_of(row.route)
+        return channel.deduplicates and row.attempts < MAX_ATTEMPTS
 
     def _channel_of(self, route: Route) -> tuple[Channel, Route]:
         """The channel of a route, and the route as that channel understands it."""
@@ -201,8 +195,10 @@ class DeliveryActivities:
         # The target was meant for a channel that is not there; to this one it says nothing.
         return self._channels[self._default], Route(receive_id_type=self._default)
 
-    def _refusal(self, rows: Sequence[Delivery], finished: RunFinished) -> ApplicationError:
-        waiting = [row for row in rows if row.status == DeliveryStatus.PENDING and row.attempts]
+    def _refusal(self, steps: DeliverySteps, finished: RunFinished) -> ApplicationError:
+        waiting = [
+            row for row in steps.rows if row.status == DeliveryStatus.PENDING and row.attempts
+        ]
         return ApplicationError(
             "; ".join(f"{row.occurrence_id} was not delivered: {row.error}" for row in waiting),
             finished,
@@ -213,8 +209,3 @@ class DeliveryActivities:
     def _delay(self, row: Delivery) -> timedelta:
         channel, _ = self._channel_of(row.route)
         return timedelta(seconds=channel.retry_seconds * RETRY_FACTOR ** (row.attempts - 1))
-
-
-def _may_repeat(row: Delivery, channel: Channel) -> bool:
-    """Whether a text that may have arrived may be sent again."""
-    return channel.deduplicates and row.attempts < MAX_ATTEMPTS

@@ -11,7 +11,7 @@ Invariants:
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,15 +21,19 @@ from activities.live_text import spent_before
 from domain.llm_calls import LlmCall, LlmCallStatus
 from domain.model_chain import ModelSpec
 from domain.prices import PriceTable, Usage, cost_micros
+from domain.threads import ThreadMessage
 from domain.usage import Spent
 
 if TYPE_CHECKING:
-    from activities.store import Store
+    from activities.store import Ledger, Store
 
 # Noted on a call that went well, so that an answer found again still says it was cut.
 TRUNCATED: Final = "cut by the token limit"
 
 _TRAILING_NUMBER = re.compile(r"\d+$")
+_UNKNOWN: Final = Usage(
+    input_tokens=None, output_tokens=None, cache_read_tokens=None, cache_write_tokens=None
+)
 
 
 class Attempt:
@@ -69,6 +73,31 @@ class Attempt:
         number = _TRAILING_NUMBER.search(self._activity_id)
         return int(number.group()) if number else 1
 
+    def said(self, thread_id: str, prompt: str, answer: str) -> list[ThreadMessage]:
+        """What the attempt adds to its thread: prompt and answer.
+
+        Of the prompt only what the author wrote is kept: files and fixed texts belong to one call,
+        and would be repeated in every later one of the conversation.
+        """
+        now = datetime.now(UTC)
+        return [
+            ThreadMessage(
+                id=self.prompt_id,
+                thread_id=thread_id,
+                role="user",
+                content=prompt,
+                created_at=now,
+            ),
+            ThreadMessage(
+                id=self.answer_id,
+                thread_id=thread_id,
+                role="assistant",
+                content=answer,
+                llm_call_id=self.call_id,
+                created_at=now,
+            ),
+        ]
+
     def spent_seconds(self) -> float:
         """Time spent in this and all former attempts."""
         return self._spent_before + time.monotonic() - self._started
@@ -85,8 +114,9 @@ class CallRecord:
         self._started = time.monotonic()
 
     @classmethod
-    async def begin(
+    def begin(
         cls,
+        ledger: "Ledger",
         store: "Store",
         prices: PriceTable,
         attempt: Attempt,
@@ -94,10 +124,20 @@ class CallRecord:
         *,
         run_id: str,
         purpose: str,
+        earlier: Iterable[LlmCall],
     ) -> "CallRecord":
-        """Write the row of an attempt whose request is about to be sent."""
-        # Former attempts are only looked for where there are any.
-        rows = await store.calls.with_prefix(attempt.prefix) if attempt.number > 1 else []
+        """Write the row of an attempt whose request is about to be sent.
+
+        Args:
+            ledger: The transaction to write it in.
+            store: Where it will be settled.
+            prices: What tokens cost.
+            attempt: The attempt.
+            spec: The model.
+            run_id: The run that calls.
+            purpose: What the call is for.
+            earlier: Rows of the activity's attempts.
+        """
         call = LlmCall(
             id=attempt.call_id,
             run_id=run_id,
@@ -108,9 +148,8 @@ class CallRecord:
             purpose=purpose,
             started_at=datetime.now(UTC),
         )
-        await store.calls.put(call)
-        earlier = spent_in(row for row in rows if row.id != call.id)
-        return cls(store, prices, call, earlier)
+        ledger.calls.put(call)
+        return cls(store, prices, call, spent_in(row for row in earlier if row.id != call.id))
 
     @property
     def id(self) -> str:
@@ -118,21 +157,29 @@ class CallRecord:
         return self._call.id
 
     async def settle(
-        self, status: LlmCallStatus, usage: Usage | None = None, error: str | None = None
-    ) -> Spent:
-        """Write what became of the call.
+        self,
+        status: LlmCallStatus,
+        usage: Usage | None = None,
+        error: str | None = None,
+        said: Sequence[ThreadMessage] = (),
+    ) -> tuple[Spent, list[ThreadMessage]]:
+        """Write what became of the call, and with it what its thread is to keep.
 
         Returns:
-            What all attempts of the activity have spent.
+            What all attempts of the activity have spent, and the messages as stored.
         """
-        usage = usage or Usage(
-            input_tokens=None,
-            output_tokens=None,
-            cache_read_tokens=None,
-            cache_write_tokens=None,
-        )
+        call = self._settled(status, usage or _UNKNOWN, error)
+
+        def write(ledger: "Ledger") -> list[ThreadMessage]:
+            ledger.calls.put(call)
+            return ledger.threads.append(said) if said else []
+
+        stored = await self._store.write(write)
+        return _plus(self._earlier, call), stored
+
+    def _settled(self, status: LlmCallStatus, usage: Usage, error: str | None) -> LlmCall:
         price = self._prices.price(self._call.provider, self._call.model)
-        call = self._call.model_copy(
+        return self._call.model_copy(
             update={
                 "status": status,
                 "tokens_in": usage.input_tokens,
@@ -145,8 +192,6 @@ class CallRecord:
                 "error": error,
             }
         )
-        await self._store.calls.put(call)
-        return _plus(self._earlier, call)
 
 
 def spent_in(calls: Iterable[LlmCall]) -> Spent:

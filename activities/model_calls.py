@@ -5,16 +5,16 @@ into `ApplicationError`s. What follows from a failure is `domain.retries`'.
 Source: chat-policies.md §7.3, triggers-and-actions.md §5.
 
 Invariants:
-    1. However a request ends, its row is settled once and its connection is closed.
+    1. However a request ends, its row is settled once and its connection is closed. An answer is
+       stored in the same transaction.
     2. Every error is an `ApplicationError` with a `ModelFailure`; only cancellation passes.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from temporalio.exceptions import ApplicationError
@@ -34,13 +34,12 @@ from domain.fallback import FailureClass, FallbackDecision
 from domain.llm_calls import LlmCallStatus
 from domain.messages import Message
 from domain.retries import AfterFailure, NextStep, after_empty_reply, after_failure
+from domain.threads import ThreadMessage
 from domain.usage import Spent
 
 if TYPE_CHECKING:
     from activities.providers import Provider
 
-# Long enough for a write of milliseconds, short enough not to hold up a cancellation.
-FINISH_AFTER_CANCEL: Final = timedelta(seconds=2)
 EMPTY_TEXT: Final = "The model gave an empty answer."
 
 _TYPES: Final[Mapping[NextStep, str]] = MappingProxyType(
@@ -52,16 +51,15 @@ _TYPES: Final[Mapping[NextStep, str]] = MappingProxyType(
         NextStep.REFUSED: MODEL_REFUSED,
     }
 )
-_T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer with text, the row it was booked in, and what all attempts have spent."""
+    """An answer with text, the message it was stored as, and what all attempts have spent."""
 
     completion: Completion
-    call_id: str
+    message: ThreadMessage
     spent: Spent
 
 
@@ -83,14 +81,16 @@ class ModelCall:
         max_tokens: int,
         timeout_seconds: float,
         on_text: Callable[[str], None],
+        said: Callable[[str], list[ThreadMessage]],
     ) -> Answered:
-        """Make the request.
+        """Make the request and store the answer.
 
         Args:
             messages: The prompt.
             max_tokens: Longest answer.
             timeout_seconds: Time for all attempts together.
             on_text: Is given each new piece of text.
+            said: Makes of an answer what its thread keeps, the answer last.
 
         Raises:
             ApplicationError: It failed, ran out of time or brought no text.
@@ -110,25 +110,30 @@ class ModelCall:
         except ProviderError as error:
             spent = await self._settle_failed(error.message)
             raise self._failed(error, spent) from None
-        return await self._booked(completion)
+        return await self._booked(completion, said)
 
-    async def _booked(self, completion: Completion) -> Answered:
+    async def _booked(
+        self, completion: Completion, said: Callable[[str], list[ThreadMessage]]
+    ) -> Answered:
         if completion.is_empty:
             spent = await self._settle_failed(EMPTY_REPLY, completion)
             raise self._empty(spent)
         note = TRUNCATED if completion.truncated else None
-        settling = self._record.settle(LlmCallStatus.OK, completion.usage, note)
-        return Answered(completion, self._record.id, await finished(settling))
+        spent, stored = await self._record.settle(
+            LlmCallStatus.OK, completion.usage, note, said(completion.text)
+        )
+        return Answered(completion, stored[-1], spent)
 
     async def _settle_cancelled(self) -> None:
         try:
-            await finished(self._record.settle(LlmCallStatus.CANCELLED))
+            await self._record.settle(LlmCallStatus.CANCELLED)
         except Exception as error:  # reported as cancelled all the same, not as failed
             log.warning("model_call_not_settled", call=self._record.id, error=str(error))
 
     async def _settle_failed(self, error: str, completion: Completion | None = None) -> Spent:
         usage = completion.usage if completion else None
-        return await finished(self._record.settle(LlmCallStatus.FAILED, usage, error))
+        spent, _ = await self._record.settle(LlmCallStatus.FAILED, usage, error)
+        return spent
 
     def _failed(self, error: ProviderError, spent: Spent) -> ApplicationError:
         after = after_failure(
@@ -186,20 +191,3 @@ class ModelCall:
             attempts=self._attempt.number,
             **spent.model_dump(),
         )
-
-
-async def finished(writing: Coroutine[Any, Any, _T]) -> _T:
-    """Let a short write end although its caller is cancelled meanwhile.
-
-    Raises:
-        CancelledError: The caller was cancelled; the write has ended, or was given up after
-            `FINISH_AFTER_CANCEL`.
-    """
-    task = asyncio.create_task(writing)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        done, _ = await asyncio.wait({task}, timeout=FINISH_AFTER_CANCEL.total_seconds())
-        if not done or task.exception():
-            log.warning("write_not_finished_after_cancel")
-        raise

@@ -9,12 +9,16 @@ Invariants:
     1. An answer that is stored is returned by every further attempt; the model is not asked again.
     2. Nothing is added to the thread before there is an answer: a failed call leaves none in it.
     3. Each attempt makes at most one request; its row of `llm_calls` is settled whatever happens.
+       One transaction comes before the request and one after it.
     4. Every failure tells what all attempts of the activity have spent.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -26,8 +30,9 @@ from activities.failures import MODEL_REFUSED, ModelFailure
 from activities.heartbeats import Pulse, beating
 from activities.live_text import LiveTail
 from activities.model_attempts import TRUNCATED, Attempt, CallRecord, spent_in
-from activities.model_calls import Answered, ModelCall
-from activities.workspace import Workspace
+from activities.model_calls import ModelCall
+from activities.workspace import Workspace, WorkspaceFiles
+from domain.llm_calls import LlmCall
 from domain.messages import Message
 from domain.model_chain import ModelSpec, usable_models
 from domain.prices import PriceTable
@@ -37,7 +42,7 @@ from domain.threads import Thread, ThreadMessage
 
 if TYPE_CHECKING:
     # Heavy to import, and this module is imported for its payloads by every client.
-    from activities.store import Store
+    from activities.store import Ledger, Store
 
 SILENT_BEAT: Final = timedelta(seconds=2)
 NONCE_BYTES: Final = 8
@@ -153,84 +158,89 @@ class ModelActivities:
                 was called.
         """
         attempt = Attempt()
-        if stored := await self._store.threads.message(attempt.answer_id):
-            # Also during a pause: after it, another activity would ask for another answer.
-            return await self._found(request, attempt, stored)
-        spec, last = self._choose(request)
-        await self._check_pause(attempt, spec)
+        files = await self._workspace.read(request.thread.scope, request.context_paths)
+        refusal = await self._refusal()
         tail = LiveTail()
         with beating(lambda: tail.live_text(attempt.spent_seconds()), self._silent_beat) as pulse:
-            await self._ensure_rows(request)
-            messages, warnings = await self._prompt(request)
-            record = await CallRecord.begin(
-                self._store,
-                self._prices,
-                attempt,
-                spec,
-                run_id=request.run.id,
-                purpose=request.purpose,
-            )
-            answered = await ModelCall(self._providers[spec], record, attempt, last=last).make(
-                messages,
+            begun = await self._begun(request, attempt, refusal)
+            if isinstance(begun, _Found):
+                return begun.answer(attempt, files.warnings)
+            spec, record = begun.spec, begun.record
+            answered = await ModelCall(
+                self._providers[spec], record, attempt, last=begun.last
+            ).make(
+                _prompt(request, begun.history, files),
                 max_tokens=request.max_tokens,
                 timeout_seconds=request.timeout_seconds,
                 on_text=_showing(tail, pulse),
+                said=partial(attempt.said, request.thread.id, request.prompt),
             )
-            stored = await self._store_answer(request, attempt, answered)
         log.info("model_answered", call=record.id, model=spec.key, **answered.spent.model_dump())
         return ModelAnswer(
-            text=stored.content,
-            message_id=stored.id,
+            text=answered.message.content,
+            message_id=answered.message.id,
             model=spec.name,
             provider=spec.provider,
             truncated=answered.completion.truncated,
-            warnings=warnings,
+            warnings=files.warnings,
             elapsed_seconds=attempt.spent_seconds(),
             attempts=attempt.number,
             **answered.spent.model_dump(),
         )
 
-    async def _found(
-        self, request: CallModel, attempt: Attempt, stored: ThreadMessage
-    ) -> ModelAnswer:
-        """The answer of a former attempt that could not report it any more."""
-        calls = await self._store.calls.with_prefix(attempt.prefix)
-        call = next(call for call in calls if call.id == stored.llm_call_id)
-        files = await self._workspace.read(request.thread.scope, request.context_paths)
-        return ModelAnswer(
-            text=stored.content,
-            message_id=stored.id,
-            model=call.model,
-            provider=call.provider,
-            truncated=call.error == TRUNCATED,
-            warnings=files.warnings,
-            elapsed_seconds=attempt.spent_seconds(),
-            attempts=attempt.number,
-            **spent_in(calls).model_dump(),
-        )
-
-    async def _check_pause(self, attempt: Attempt, spec: ModelSpec) -> None:
-        """Refuse to go on while everything is paused, with what former attempts have spent."""
+    async def _refusal(self) -> ApplicationError | None:
+        """Why no model may be called now; null when one may."""
         try:
             await self._pause.check()
         except ApplicationError as refusal:
-            if attempt.number == 1:
-                raise
-            calls = await self._store.calls.with_prefix(attempt.prefix)
-            failure = ModelFailure(
-                model=spec.name,
-                provider=spec.provider,
-                message=refusal.message,
-                elapsed_seconds=attempt.spent_seconds(),
-                attempts=attempt.number,
-                **spent_in(calls).model_dump(),
-            )
-            raise ApplicationError(
-                refusal.message,
-                failure,
-                type=refusal.type,
-                non_retryable=refusal.non_retryable,
-            ) from None
+            return refusal
+        return None
+
+    async def _begun(
+        self, request: CallModel, attempt: Attempt, refusal: ApplicationError | None
+    ) -> "_Found | _Begun":
+        try:
+            return await self._store.write(self._begin, request, attempt, refusal)
+        except asyncio.CancelledError:
+            # The row may be there, and nobody else would settle it.
+            try:
+                await self._store.calls.cancel(attempt.call_id)
+            except Exception as error:  # reported as cancelled all the same, not as failed
+                log.warning("model_call_not_settled", call=attempt.call_id, error=str(error))
+            raise
+
+    def _begin(
+        self,
+        ledger: "Ledger",
+        request: CallModel,
+        attempt: Attempt,
+        refusal: ApplicationError | None,
+    ) -> "_Found | _Begun":
+        """Look for a stored answer; if there is none write what comes before a request."""
+        stored = ledger.threads.message(attempt.answer_id)
+        # Former attempts are only looked for where there are any.
+        known = stored or attempt.number > 1
+        earlier = ledger.calls.with_prefix(attempt.prefix) if known else []
+        if stored:
+            # Also during a pause: after it, another activity would ask for another answer.
+            return _Found(stored, earlier)
+        spec, last = self._choose(request)
+        if refusal:
+            raise _with_spent(refusal, attempt, spec, earlier)
+        ledger.threads.ensure(request.thread)
+        ledger.runs.put(request.run.model_copy(update={"thread_id": request.thread.id}))
+        history = ledger.threads.messages(request.thread.id)
+        record = CallRecord.begin(
+            ledger,
+            self._store,
+            self._prices,
+            attempt,
+            spec,
+            run_id=request.run.id,
+            purpose=request.purpose,
+            earlier=earlier,
+        )
+        return _Begun(record, spec, last, history)
 
     def _choose(self, request: CallModel) -> tuple[ModelSpec, bool]:
         """The model to call, and whether it is the last that can be."""
@@ -242,52 +252,70 @@ class ModelActivities:
         others = [other for other in self._chain if other.key not in {spec.key, *request.cooling}]
         return spec, not others
 
-    async def _ensure_rows(self, request: CallModel) -> None:
-        """Write what the row of the call refers to."""
-        await self._store.threads.ensure(request.thread)
-        record = request.run.model_copy(update={"thread_id": request.thread.id})
-        await self._store.runs.put(record)
 
-    async def _prompt(self, request: CallModel) -> tuple[list[Message], list[str]]:
-        """The messages to send, and what they had to do without."""
-        history = await self._store.threads.messages(request.thread.id)
-        read = await self._workspace.read(request.thread.scope, request.context_paths)
-        messages = lightweight_messages(
-            request.prompt,
-            nonce=secrets.token_hex(NONCE_BYTES),
-            history=history_messages(history),
-            files=read.files,
-            untrusted=request.untrusted,
-            note=request.delivery_note,
-        )
-        return messages, read.warnings
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A request that may be made now: its row, its model, and what was said before."""
 
-    async def _store_answer(
-        self, request: CallModel, attempt: Attempt, answered: Answered
-    ) -> ThreadMessage:
-        """Add prompt and answer to the thread, both or none.
+    record: CallRecord
+    spec: ModelSpec
+    last: bool
+    history: list[ThreadMessage]
 
-        Of the prompt only what the author wrote is kept: files and fixed texts belong to one call,
-        and would be repeated in every later one of the conversation.
-        """
-        now = datetime.now(UTC)
-        said = ThreadMessage(
-            id=attempt.prompt_id,
-            thread_id=request.thread.id,
-            role="user",
-            content=request.prompt,
-            created_at=now,
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The answer of a former attempt that could not report it any more, and all attempts' rows."""
+
+    message: ThreadMessage
+    calls: list[LlmCall]
+
+    def answer(self, attempt: Attempt, warnings: list[str]) -> ModelAnswer:
+        call = next(call for call in self.calls if call.id == self.message.llm_call_id)
+        return ModelAnswer(
+            text=self.message.content,
+            message_id=self.message.id,
+            model=call.model,
+            provider=call.provider,
+            truncated=call.error == TRUNCATED,
+            warnings=warnings,
+            elapsed_seconds=attempt.spent_seconds(),
+            attempts=attempt.number,
+            **spent_in(self.calls).model_dump(),
         )
-        answer = ThreadMessage(
-            id=attempt.answer_id,
-            thread_id=request.thread.id,
-            role="assistant",
-            content=answered.completion.text,
-            llm_call_id=answered.call_id,
-            created_at=now,
-        )
-        _, stored = await self._store.threads.append([said, answer])
-        return stored
+
+
+def _with_spent(
+    refusal: ApplicationError, attempt: Attempt, spec: ModelSpec, earlier: Sequence[LlmCall]
+) -> ApplicationError:
+    """A refusal with what former attempts have spent."""
+    if attempt.number == 1:
+        return refusal
+    failure = ModelFailure(
+        model=spec.name,
+        provider=spec.provider,
+        message=refusal.message,
+        elapsed_seconds=attempt.spent_seconds(),
+        attempts=attempt.number,
+        **spent_in(earlier).model_dump(),
+    )
+    return ApplicationError(
+        refusal.message, failure, type=refusal.type, non_retryable=refusal.non_retryable
+    )
+
+
+def _prompt(
+    request: CallModel, history: Sequence[ThreadMessage], files: WorkspaceFiles
+) -> list[Message]:
+    """The messages to send."""
+    return lightweight_messages(
+        request.prompt,
+        nonce=secrets.token_hex(NONCE_BYTES),
+        history=history_messages(history),
+        files=files.files,
+        untrusted=request.untrusted,
+        note=request.delivery_note,
+    )
 
 
 def _showing(tail: LiveTail, pulse: Pulse) -> Callable[[str], None]:

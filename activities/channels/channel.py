@@ -41,7 +41,9 @@ class Channel(Protocol):
         """How long to wait after the first refusal."""
         ...
 
-    async def send(self, key: str, route: Route, text: str, run_id: str, part: str) -> str:
+    async def send(
+        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
+    ) -> str:
         """Deliver a text.
 
         Args:
@@ -50,6 +52,7 @@ class Channel(Protocol):
             text: What to deliver.
             run_id: The run that says it.
             part: Which text of the run it is.
+            repeated: The key may have been sent before; otherwise nobody ever tried.
 
         Returns:
             The channel's own id of what it sent.

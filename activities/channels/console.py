@@ -29,7 +29,9 @@ class ConsoleSender:
         self._stream = stream
         self._turn = threading.Lock()
 
-    async def send(self, key: str, route: Route, text: str, run_id: str, part: str) -> str:
+    async def send(
+        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
+    ) -> str:
         """Write the text; its key is the id."""
         target = f" to {route.receive_id}" if route.receive_id else ""
         block = f"--- {run_id} {part}{target}\n{text.rstrip()}\n\n".translate(_CONTROLS)

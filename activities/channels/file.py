@@ -5,9 +5,11 @@ Owns the format `{key, run_id, part, route, text, sent_at}` and writing each key
 Invariants:
     1. A key is in a file at most once, whoever writes and whoever is killed: looking for it and
        appending it are one step under the file's lock.
-    2. Every line is whole. What a killed writer left without its end is removed by the next one,
-       which also writes it again.
-    3. A target never leads out of the folder, nor into a file that holds something else.
+    2. It is looked for only if it may have been sent before: a first attempt reads the end of the
+       file and costs the same however long the file is.
+    3. Every line is whole. What a killed writer left without its end is removed by the next one;
+       whoever repeats that text writes it again.
+    4. A target never leads out of the folder, nor into a file that holds something else.
 """
 
 import asyncio
@@ -27,6 +29,8 @@ from domain.timestamps import format_timestamp
 
 # A writer is done in milliseconds.
 PATIENCE: Final = timedelta(seconds=10)
+# Holds the end of the last line, and nearly always all of it.
+BLOCK_BYTES: Final = 4096
 
 
 class _Keyed(BaseModel):
@@ -51,8 +55,10 @@ class FileSender:
         self._path = path
         self._clock = clock
 
-    async def send(self, key: str, route: Route, text: str, run_id: str, part: str) -> str:
-        """Append the text unless its key is there; the key is the id."""
+    async def send(
+        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
+    ) -> str:
+        """Append the text, a repeated one unless its key is there; the key is the id."""
         path = self._path_of(route)
         line = {
             "key": key,
@@ -62,7 +68,7 @@ class FileSender:
             "text": text,
             "sent_at": format_timestamp(self._clock()),
         }
-        await asyncio.to_thread(_append_once, path, key, line)
+        await asyncio.to_thread(_append, path, line, key if repeated else None)
         return key
 
     def _path_of(self, route: Route) -> Path:
@@ -77,12 +83,14 @@ class FileSender:
         return self._path.with_name(name)
 
 
-def _append_once(path: Path, key: str, line: dict[str, Any]) -> None:
+def _append(path: Path, line: dict[str, Any], unless_key: str | None) -> None:
+    """Append a line, unless there is one with that key."""
     data = json.dumps(line).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file, locked(file, PATIENCE):
-            if not _holds(file, key):
+            _mend(file)
+            if unless_key is None or not _holds(file, unless_key):
                 _write(file, data)
     except FileLockTimeout as error:
         raise Refused(str(error)) from None
@@ -90,28 +98,39 @@ def _append_once(path: Path, key: str, line: dict[str, Any]) -> None:
         raise Refused(f"{path.name!r} cannot be written ({error.strerror})") from None
 
 
-def _holds(file: BinaryIO, key: str) -> bool:
-    """Look for a key; on the way make the file end in a whole line.
+def _mend(file: BinaryIO) -> None:
+    """Make the file end in a whole line.
 
     Raises:
-        Refused: The file does not hold lines of ours.
+        Refused: It does not hold lines of ours.
     """
     file.seek(0)
     if file.read(1) not in {b"", b"{"}:
         raise Refused(f"{Path(file.name).name!r} holds something else", retryable=False)
-    file.seek(0)
+    size = file.seek(0, os.SEEK_END)
+    torn = _last_line(file, size)
+    if _key_of(torn) is not None:
+        _write(file, b"\n")
+    elif torn:
+        file.truncate(size - len(torn))
+
+
+def _last_line(file: BinaryIO, size: int) -> bytes:
+    """What follows the last end of a line."""
+    torn = b""
+    while b"\n" not in torn and len(torn) < size:
+        length = min(max(BLOCK_BYTES, len(torn)), size - len(torn))
+        file.seek(size - len(torn) - length)
+        torn = file.read(length) + torn
+    return torn.rpartition(b"\n")[2]
+
+
+def _holds(file: BinaryIO, key: str) -> bool:
+    """Look for a key."""
     # Most lines can be told apart without parsing them.
     needle = json.dumps(key).encode()
-    held, size, line = False, 0, b"\n"
-    for line in file:
-        size += len(line)
-        held = held or (needle in line and _key_of(line) == key)
-    if not line.endswith(b"\n"):
-        if _key_of(line) is None:
-            file.truncate(size - len(line))
-        else:
-            _write(file, b"\n")
-    return held
+    file.seek(0)
+    return any(needle in line and _key_of(line) == key for line in file)
 
 
 def _key_of(line: bytes) -> str | None:

@@ -68,7 +68,9 @@ class WebhookSender:
         self._clock = clock
         self._signer = Webhook(_secret_bytes(spec.secret.get_secret_value()))
 
-    async def send(self, key: str, route: Route, text: str, run_id: str, part: str) -> str:
+    async def send(
+        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
+    ) -> str:
         """Post the text; the id is the receiver's, else the key."""
         content = {
             "key": key,

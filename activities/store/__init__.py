@@ -6,6 +6,7 @@ Source: DESIGN §5, triggers-and-actions.md §10.
 """
 
 from activities.store.errors import StoreError
+from activities.store.ledger import Ledger
 from activities.store.store import Store, check_store, open_store
 
-__all__ = ["Store", "StoreError", "check_store", "open_store"]
+__all__ = ["Ledger", "Store", "StoreError", "check_store", "open_store"]

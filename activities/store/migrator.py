@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from activities.file_locks import FileLockTimeout, locked
 from activities.store.advice import opening_error
-from activities.store.engine import Transaction, engine_options, prepare_sqlite
+from activities.store.engine import Transaction, engine_options, prepare
 from activities.store.errors import StoreError
 from activities.store.urls import shown, sqlite_file
 
@@ -109,12 +109,9 @@ def _migrate_server(url: URL) -> None:
 
 @contextmanager
 def _engine(url: URL) -> Generator[Engine, None, None]:
-    """An engine that blocks, as Alembic needs it."""
-    if sqlite_file(url) is None:
-        engine = create_engine(url, **engine_options(url))
-    else:
-        engine = create_engine(url.set(drivername="sqlite"), **engine_options(url))
-        prepare_sqlite(engine)
+    """An engine for Alembic, which has nothing to do with the pool of the store."""
+    engine = create_engine(url, **engine_options(url))
+    prepare(engine)
     try:
         yield engine
     finally:

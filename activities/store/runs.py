@@ -5,23 +5,28 @@ Owns reading and writing of `RunRecord`s. Source: triggers-and-actions.md §10.
 Invariant: a run that ended is never turned back into one that goes on, whatever arrives late.
 """
 
-from sqlalchemy import select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Any, Final
 
-from activities.store.engine import Database
+from sqlalchemy import Connection, bindparam, select, update
+
 from activities.store.errors import StoreError
 from activities.store.tables import runs
-from activities.store.writes import insert_missing
+from activities.store.writes import insert, or_nothing
 from domain.runs import OPEN_STATUSES, RunRecord
+
+_INSERT: Final = insert(runs, lambda new: or_nothing(new).returning(runs.c.id))
+_REPLACE: Final = update(runs).where(runs.c.id == bindparam("run_id"))
+_REPLACE_OPEN: Final = _REPLACE.where(runs.c.status.in_(OPEN_STATUSES))
+_BY_ID: Final = select(runs).where(runs.c.id == bindparam("run_id"))
 
 
 class RunTable:
     """Records of runs, by run id."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    async def put(self, record: RunRecord) -> None:
+    def put(self, record: RunRecord) -> None:
         """Write a record over the one with its id.
 
         An unfinished record does not replace a finished one; otherwise the last write wins.
@@ -31,22 +36,25 @@ class RunTable:
                 workflow id.
         """
         row = record.model_dump()
-        same = runs.c.id == record.id
-        replaceable = runs.c.status.in_(OPEN_STATUSES) if record.status in OPEN_STATUSES else true()
-
+        ended = record.status not in OPEN_STATUSES
         # Not one upsert: it watches for one unique key, and of two first writes of a run at the
-        # same time PostgreSQL would refuse the second for the other key, the workflow id.
-        async def put(connection: AsyncConnection) -> None:
-            inserting = insert_missing(self._database.dialect, runs, row).returning(runs.c.id)
-            if (await connection.execute(inserting)).first():
-                return
-            if not (await connection.execute(select(runs.c.id).where(same))).first():
-                raise StoreError(f"another run has the workflow id {record.workflow_id!r}")
-            await connection.execute(update(runs).where(same, replaceable).values(row))
+        # same time PostgreSQL would refuse the second for the other key, the workflow id. What is
+        # likely comes first: a run that goes on is new, one that ended is known.
+        if ended and self._replace(row, ended=True):
+            return
+        if self._insert(row) or self._replace(row, ended=ended) or self.get(record.id):
+            return
+        raise StoreError(f"another run has the workflow id {record.workflow_id!r}")
 
-        await self._database.write(put)
-
-    async def get(self, run_id: str) -> RunRecord | None:
+    def get(self, run_id: str) -> RunRecord | None:
         """The record of a run, null if there is none."""
-        rows = await self._database.rows(select(runs).where(runs.c.id == run_id))
-        return RunRecord.model_validate(dict(rows[0])) if rows else None
+        row = self._connection.execute(_BY_ID, {"run_id": run_id}).mappings().one_or_none()
+        return RunRecord.model_validate(dict(row)) if row else None
+
+    def _insert(self, row: dict[str, Any]) -> bool:
+        statement = _INSERT[self._connection.dialect.name]
+        return self._connection.execute(statement, row).first() is not None
+
+    def _replace(self, row: dict[str, Any], *, ended: bool) -> bool:
+        statement = _REPLACE if ended else _REPLACE_OPEN
+        return self._connection.execute(statement, row | {"run_id": row["id"]}).rowcount > 0

@@ -1,25 +1,35 @@
 """The store: one database with the tables of the ledger.
 
-Owns putting the tables together and opening them. Source: DESIGN §5, triggers-and-actions.md §10.
+Owns opening it, and running work on its tables as transactions.
+Source: DESIGN §5, triggers-and-actions.md §10.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar, TypeVarTuple
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from activities.store.engine import Database
+from activities.store.ledger import Ledger
 from activities.store.llm_calls import LlmCallTable
 from activities.store.migrator import describe, migrate
 from activities.store.outbox import Outbox
 from activities.store.runs import RunTable
+from activities.store.single_steps import LlmCallSteps, OutboxSteps, RunSteps, ThreadSteps
 from activities.store.threads import ThreadTable
 from activities.store.urls import read_url
 
+Arguments = TypeVarTuple("Arguments")
+T = TypeVar("T")
+
 
 class Store:
-    """The tables of one database; closed with `close` or at the end of `async with`.
+    """One database; closed with `close` or at the end of `async with`.
+
+    What is awaited on its tables is a transaction each. Several steps are one transaction as a
+    plain function whose first argument is the `Ledger`, which has the same tables and steps.
 
     Attributes:
         runs: What happened to each run.
@@ -30,10 +40,42 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.runs = RunTable(database)
-        self.threads = ThreadTable(database)
-        self.calls = LlmCallTable(database)
-        self.outbox = Outbox(database)
+        self.runs = RunSteps(database, RunTable)
+        self.threads = ThreadSteps(database, ThreadTable)
+        self.calls = LlmCallSteps(database, LlmCallTable)
+        self.outbox = OutboxSteps(database, Outbox)
+
+    async def read(self, work: Callable[[Ledger, *Arguments], T], *arguments: *Arguments) -> T:
+        """Read; what is read belongs to one moment on SQLite, to one each statement on PostgreSQL.
+
+        Args:
+            work: What to do.
+            *arguments: Given to `work` after the ledger.
+
+        Returns:
+            What `work` returned.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        return await self._database.read(_on_ledger(work, *arguments))
+
+    async def write(self, work: Callable[[Ledger, *Arguments], T], *arguments: *Arguments) -> T:
+        """Write, all or nothing: what `work` raises undoes what it did.
+
+        Args:
+            work: What to do.
+            *arguments: Given to `work` after the ledger.
+
+        Returns:
+            What `work` returned, once it is committed.
+
+        Raises:
+            StoreError: The database failed; nothing was changed.
+            CancelledError: The caller was cancelled; a transaction that had begun is committed all
+                the same.
+        """
+        return await self._database.write(_on_ledger(work, *arguments))
 
     async def check(self) -> None:
         """Ask the database for an answer, any answer.
@@ -41,7 +83,7 @@ class Store:
         Raises:
             StoreError: It gave none.
         """
-        await self._database.rows(select(1))
+        await self._database.read(lambda connection: connection.execute(select(1)))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -89,3 +131,9 @@ async def check_store(url: str) -> str:
     address = read_url(url)
     await Database(address).close()  # names a driver that is missing
     return await asyncio.to_thread(describe, address)
+
+
+def _on_ledger(
+    work: Callable[[Ledger, *Arguments], T], *arguments: *Arguments
+) -> Callable[[Connection], T]:
+    return lambda connection: work(Ledger(connection), *arguments)

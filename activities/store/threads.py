@@ -10,38 +10,69 @@ Invariants:
 """
 
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import RowMapping, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
-from activities.store.engine import Database
 from activities.store.errors import StoreError
 from activities.store.tables import messages, threads
-from activities.store.writes import insert_missing
+from activities.store.urls import shown
+from activities.store.writes import insert, or_nothing
 from domain.threads import Thread, ThreadMessage
+
+_ENSURE: Final = insert(threads, or_nothing)
+_THREAD: Final = select(threads).where(threads.c.id == bindparam("thread_id"))
+# In order of id, so that two appends to the same threads do not wait for each other; not so strong
+# that a new run of the thread would wait. On SQLite the transaction is the only writer, and the
+# clause is left out.
+_LOCK: Final = (
+    select(threads.c.id)
+    .where(threads.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(threads.c.id)
+    .with_for_update(key_share=True)
+)
+_NEXT: Final = (
+    select(func.coalesce(func.max(messages.c.sequence), 0) + 1)
+    .where(messages.c.thread_id == bindparam("of_thread"))
+    .scalar_subquery()
+)
+_APPEND: Final = insert(
+    messages,
+    lambda new: (
+        new.values(sequence=_NEXT)
+        .on_conflict_do_nothing(index_elements=[messages.c.id])
+        .returning(messages)
+    ),
+)
+_MESSAGE: Final = select(messages).where(messages.c.id == bindparam("message_id"))
+_MESSAGES: Final = (
+    select(messages)
+    .where(messages.c.thread_id == bindparam("thread_id"))
+    .order_by(messages.c.sequence)
+)
 
 
 class ThreadTable:
     """Threads with their messages."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    async def ensure(self, thread: Thread) -> None:
+    def ensure(self, thread: Thread) -> None:
         """Insert a thread unless its id exists.
 
         Raises:
             StoreError: The database failed.
         """
-        statement = insert_missing(self._database.dialect, threads, thread.model_dump())
-        await self._database.execute(statement)
+        self._connection.execute(_ENSURE[self._connection.dialect.name], thread.model_dump())
 
-    async def get(self, thread_id: str) -> Thread | None:
+    def get(self, thread_id: str) -> Thread | None:
         """A thread, null if there is none."""
-        rows = await self._database.rows(select(threads).where(threads.c.id == thread_id))
-        return Thread.model_validate(dict(rows[0])) if rows else None
+        found = self._connection.execute(_THREAD, {"thread_id": thread_id})
+        row = found.mappings().one_or_none()
+        return Thread.model_validate(dict(row)) if row else None
 
-    async def append(self, new: Sequence[ThreadMessage]) -> list[ThreadMessage]:
+    def append(self, new: Sequence[ThreadMessage]) -> list[ThreadMessage]:
         """Append messages to their threads, all or none.
 
         Args:
@@ -53,48 +84,35 @@ class ThreadTable:
         Raises:
             StoreError: The database failed, or a thread or model call that is named does not exist.
         """
-        ids = {item.id for item in new}
+        self._lock({item.thread_id for item in new})
+        return [self._append(item) for item in new]
 
-        async def append(connection: AsyncConnection) -> list[ThreadMessage]:
-            following = await self._lock_threads(connection, {item.thread_id for item in new})
-            found = await connection.execute(select(messages).where(messages.c.id.in_(ids)))
-            stored = {row["id"]: _message(row) for row in found.mappings()}
-            for item in new:
-                if item.id in stored:
-                    continue
-                row = item.model_dump() | {"sequence": following[item.thread_id]}
-                written = await connection.execute(insert(messages).values(row).returning(messages))
-                stored[item.id] = _message(written.mappings().one())
-                following[item.thread_id] += 1
-            return [stored[item.id] for item in new]
-
-        return await self._database.write(append) if new else []
-
-    async def messages(self, thread_id: str) -> list[ThreadMessage]:
+    def messages(self, thread_id: str) -> list[ThreadMessage]:
         """All messages of a thread, in sequence."""
-        query = select(messages).where(messages.c.thread_id == thread_id)
-        rows = await self._database.rows(query.order_by(messages.c.sequence))
-        return [_message(row) for row in rows]
+        found = self._connection.execute(_MESSAGES, {"thread_id": thread_id})
+        return [_message(row) for row in found.mappings()]
 
-    async def message(self, message_id: str) -> ThreadMessage | None:
+    def message(self, message_id: str) -> ThreadMessage | None:
         """A message, null if there is none."""
-        rows = await self._database.rows(select(messages).where(messages.c.id == message_id))
-        return _message(rows[0]) if rows else None
+        found = self._connection.execute(_MESSAGE, {"message_id": message_id})
+        row = found.mappings().one_or_none()
+        return _message(row) if row else None
 
-    async def _lock_threads(self, connection: AsyncConnection, ids: set[str]) -> dict[str, int]:
-        """Keep others from appending to these threads; returns the next sequence of each."""
-        # On SQLite the transaction is the only writer and FOR UPDATE is left out. In order of id,
-        # so that two appends to the same threads do not wait for each other.
-        chosen = select(threads.c.id).where(threads.c.id.in_(ids)).order_by(threads.c.id)
-        locked = await connection.execute(chosen.with_for_update())
-        if missing := sorted(ids - set(locked.scalars())):
-            raise StoreError(f"the store {self._database.address} has no thread {missing[0]!r}")
-        last = await connection.execute(
-            select(messages.c.thread_id, func.max(messages.c.sequence))
-            .where(messages.c.thread_id.in_(ids))
-            .group_by(messages.c.thread_id)
+    def _lock(self, ids: set[str]) -> None:
+        """Keep others from appending to these threads until the transaction ends."""
+        found = set(self._connection.execute(_LOCK, {"ids": sorted(ids)}).scalars())
+        if missing := sorted(ids - found):
+            address = shown(self._connection.engine.url)
+            raise StoreError(f"the store {address} has no thread {missing[0]!r}")
+
+    def _append(self, item: ThreadMessage) -> ThreadMessage:
+        row = item.model_dump(exclude={"sequence"}) | {"of_thread": item.thread_id}
+        written = self._connection.execute(_APPEND[self._connection.dialect.name], row)
+        if inserted := written.mappings().one_or_none():
+            return _message(inserted)
+        return _message(
+            self._connection.execute(_MESSAGE, {"message_id": item.id}).mappings().one()
         )
-        return dict.fromkeys(ids, 1) | {thread_id: top + 1 for thread_id, top in last}
 
 
 def _message(row: RowMapping) -> ThreadMessage:

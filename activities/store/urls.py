@@ -13,7 +13,7 @@ from activities.store.errors import StoreError
 
 ACCEPTED = "sqlite:///path/to/file.db or postgresql://user:password@host/database"
 _DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
+    "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
 }
@@ -28,7 +28,7 @@ def read_url(text: str) -> URL:
         text: The address; a driver in it (`postgresql+psycopg`) is replaced by ours.
 
     Returns:
-        The URL with the asynchronous driver; an SQLite file as an absolute path.
+        The URL with our driver; an SQLite file as an absolute path.
 
     Raises:
         StoreError: It is no URL, of another kind of database, or names no file.

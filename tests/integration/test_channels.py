@@ -49,19 +49,26 @@ async def main(path):
     sender = FileSender(pathlib.Path(path))
     for number in itertools.count():
         run = f"a/m-{number}"
-        await sender.send(f"{run}/final", Route(receive_id_type="file"), "x" * 20000, run, "final")
+        route = Route(receive_id_type="file")
+        await sender.send(f"{run}/final", route, "x" * 20000, run, "final", repeated=False)
         print(number, flush=True)
 
 asyncio.run(main(sys.argv[1]))
 """
 
 
-async def send(channel: Channel, text: str = "Hello", target: str = "", key: str = KEY) -> str:
+async def send(
+    channel: Channel,
+    text: str = "Hello",
+    target: str = "",
+    key: str = KEY,
+    *,
+    repeated: bool = False,
+) -> str:
     """Send one text of the run."""
     run_id, _, part = key.rpartition("/")
-    return await channel.send(
-        key, Route(receive_id_type="any", receive_id=target), text, run_id, part
-    )
+    route = Route(receive_id_type="any", receive_id=target)
+    return await channel.send(key, route, text, run_id, part, repeated=repeated)
 
 
 class TestConsole:
@@ -130,6 +137,12 @@ def room_for(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def bytes_read() -> int:
+    """What this process has read from files, whether from the disk or from memory."""
+    counters = Path("/proc/self/io").read_text(encoding="ascii")
+    return int(counters.partition("rchar:")[2].split()[0])
+
+
 class TestFile:
     async def test_text_is_one_line(self, tmp_path: Path) -> None:
         path = tmp_path / "new" / "deliveries.jsonl"
@@ -149,16 +162,16 @@ class TestFile:
     async def test_key_is_written_once(self, tmp_path: Path) -> None:
         path = tmp_path / "d.jsonl"
         for sender in (FileSender(path), FileSender(path)):
-            await send(sender, f'mentions "{KEY}/other"', key="a/m-1/final")
-            await send(sender, f'mentions "{KEY}"')
-            await send(sender, "again")
+            await send(sender, f'mentions "{KEY}/other"', key="a/m-1/final", repeated=True)
+            await send(sender, f'mentions "{KEY}"', repeated=True)
+            await send(sender, "again", repeated=True)
         assert [line["key"] for line in lines_of(path)] == ["a/m-1/final", KEY]
         assert FileSender(path).deduplicates
 
     async def test_many_writers_at_once(self, tmp_path: Path) -> None:
         path = tmp_path / "d.jsonl"
         keys = [f"a/m-{number}/final" for number in range(20)]
-        await asyncio.gather(*(send(FileSender(path), key=key) for key in keys * 3))
+        await asyncio.gather(*(send(FileSender(path), key=key, repeated=True) for key in keys * 3))
         assert sorted(line["key"] for line in lines_of(path)) == sorted(keys)
 
     @pytest.mark.parametrize("left", [b"{", b'{"key": "x/m-1/fi', b'{"key": "x", "te\xff'])
@@ -173,20 +186,20 @@ class TestFile:
         path = tmp_path / "d.jsonl"
         await send(FileSender(path))
         path.write_bytes(path.read_bytes()[:-5])
-        await send(FileSender(path))
+        await send(FileSender(path), repeated=True)
         assert [line["key"] for line in lines_of(path)] == [KEY]
 
     async def test_last_line_that_only_lacks_its_end_is_kept(self, tmp_path: Path) -> None:
         path = tmp_path / "d.jsonl"
         path.write_text('{"key": "a"}')
         await send(FileSender(path))
-        await send(FileSender(path), key="a")
+        await send(FileSender(path), key="a", repeated=True)
         assert [line["key"] for line in lines_of(path)] == ["a", KEY]
 
     async def test_lines_of_somebody_else_are_kept(self, tmp_path: Path) -> None:
         path = tmp_path / "d.jsonl"
         path.write_text(f'{{"note": "{KEY}"}}\n["{KEY}"]\nnot json\n')
-        await send(FileSender(path))
+        await send(FileSender(path), repeated=True)
         assert path.read_text().count("\n") == 4
 
     async def test_target_names_a_neighbour(self, tmp_path: Path) -> None:
@@ -231,12 +244,42 @@ class TestFile:
         await send(FileSender(path))
         assert len(lines_of(path)) == 1
 
+    async def test_first_attempt_costs_the_same_however_long_the_file_is(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "d.jsonl"
+        await send(FileSender(path))
+        text = "x" * 100_000
+        with path.open("ab") as long:
+            for number in range(500):
+                long.write(json.dumps({"key": f"a/m-{number}/final", "text": text}).encode())
+                long.write(b"\n")
+        size = path.stat().st_size
+
+        before = bytes_read()
+        await send(FileSender(path), key="b/m-1/final")
+        assert bytes_read() - before < 100_000 < size
+
+        before = bytes_read()
+        await send(FileSender(path), repeated=True)
+        await send(FileSender(path), key="a/m-499/final", repeated=True)
+        assert bytes_read() - before > size  # the last of them is found at the very end
+        keys = [line["key"] for line in lines_of(path)]
+        assert keys == [KEY, *(f"a/m-{number}/final" for number in range(500)), "b/m-1/final"]
+
+    async def test_long_torn_line_is_removed(self, tmp_path: Path) -> None:
+        path = tmp_path / "d.jsonl"
+        await send(FileSender(path), key="a/m-1/final")
+        path.write_bytes(path.read_bytes() + b'{"key": "x", "text": "' + b"x" * 1_000_000)
+        await send(FileSender(path))
+        assert [line["key"] for line in lines_of(path)] == ["a/m-1/final", KEY]
+
     async def test_full_disk_is_ambiguous_and_mended(self, tmp_path: Path) -> None:
         path = tmp_path / "d.jsonl"
         with room_for(100), pytest.raises(Ambiguous, match="File too large"):
             await send(FileSender(path), "x" * 200)
         assert path.stat().st_size == 100
-        await send(FileSender(path), "x" * 200)
+        await send(FileSender(path), "x" * 200, repeated=True)
         assert [line["key"] for line in lines_of(path)] == [KEY]
 
     async def test_writer_that_is_killed_leaves_no_half_line(self, tmp_path: Path) -> None:

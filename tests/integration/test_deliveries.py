@@ -21,12 +21,12 @@ from activities.channels import Ambiguous, Channel, Channels, Refused, build_cha
 from activities.channels.channel import RETRY_SECONDS
 from activities.deliveries import (
     RETRY_FACTOR,
-    SENDER_DIED,
     DeliveryActivities,
     FinishRun,
     Part,
     RunFinished,
 )
+from activities.delivery_steps import SENDER_DIED
 from activities.failures import DELIVERY_REFUSED, STORE_FAILED
 from activities.store import Store
 from domain.channels import ConsoleChannel, FileChannel, WebhookChannel
@@ -55,9 +55,9 @@ from tests.support.ledger_rows import run_record
 
 def dying(kind, moment):
     class Dying(kind):
-        async def send(self, *args):
+        async def send(self, *args, **named):
             if moment == "after":
-                await super().send(*args)
+                await super().send(*args, **named)
             os.kill(os.getpid(), signal.SIGKILL)
     return Dying
 
@@ -84,9 +84,13 @@ class Scripted:
     retry_seconds: float = 10
     script: list[Exception] = field(default_factory=list)
     sent: list[tuple[str, Route, str]] = field(default_factory=list)
+    repeated: list[bool] = field(default_factory=list)
 
-    async def send(self, key: str, route: Route, text: str, run_id: str, part: str) -> str:
+    async def send(
+        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
+    ) -> str:
         assert key == f"{run_id}/{part}"
+        self.repeated.append(repeated)
         if self.script:
             raise self.script.pop(0)
         self.sent.append((key, route, text))
@@ -344,6 +348,7 @@ async def test_answers_that_stay_missing_are_unknown_in_the_end(store: Store) ->
         assert finished.deliveries[0].status == DeliveryStatus.UNKNOWN
         assert finished.deliveries[0].error == "silence"
     assert (await row_of(store)).attempts == 5
+    assert channel.repeated == [False, True, True, True, True]
 
 
 async def test_route_without_a_channel_goes_to_the_default(store: Store) -> None:
@@ -382,6 +387,28 @@ async def test_two_attempts_at_once_send_once(
     )
     assert console.getvalue().count("Hello") == 1
     assert (await row_of(store)).status == DeliveryStatus.SENT
+
+
+async def test_other_sender_of_the_next_text_does_not_undo_the_former(store: Store) -> None:
+    class Disturbed(Scripted):
+        async def send(self, key: str, *args: Any, **named: Any) -> str:
+            if key == f"{RUN_ID}/1":
+                await store.outbox.begin_attempt(f"{RUN_ID}/2", seen_attempts=0)
+            return await super().send(key, *args, **named)
+
+    channel = Disturbed()
+    parts = [Part(part=name, route=CONSOLE, text=name) for name in ("1", "2", "3")]
+    with pytest.raises(ApplicationError, match=r"another sender is at .*/2'") as caught:
+        await finish(activity_of(store, console=channel), request(*parts))
+    assert caught.value.type == STORE_FAILED
+    assert not caught.value.non_retryable
+    assert [text for _, _, text in channel.sent] == ["1"]
+    rows = [await row_of(store, f"{RUN_ID}/{number}") for number in (1, 2, 3)]
+    assert [(row.status, row.attempts) for row in rows] == [
+        (DeliveryStatus.SENT, 1),
+        (DeliveryStatus.UNKNOWN, 1),
+        (DeliveryStatus.PENDING, 0),
+    ]
 
 
 async def test_fault_of_a_channel_leaves_the_truth(store: Store) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -41,8 +43,10 @@ class Switch:
 
     def __init__(self) -> None:
         self.pressed = False
+        self.checked = asyncio.Event()
 
     async def check(self) -> None:
+        self.checked.set()
         if self.pressed:
             raise ApplicationError("paused", type=failures.SYSTEM_PAUSED, non_retryable=True)
 
@@ -124,9 +128,13 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Store]:
-    path = tmp_path_factory.mktemp("store") / "tickless.db"
-    async with await open_store(f"sqlite:///{path}") as opened:
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store") / "tickless.db"
+
+
+@pytest.fixture(scope="module")
+async def store(store_path: Path) -> AsyncIterator[Store]:
+    async with await open_store(f"sqlite:///{store_path}") as opened:
         yield opened
 
 
@@ -430,16 +438,39 @@ async def test_cancelling_closes_the_connection_and_settles_the_row(
 async def test_a_store_that_fails_meanwhile_does_not_hide_the_cancellation(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(_call: LlmCall) -> None:
+    async def broken(*_: Any) -> None:
         raise StoreError("disk full")
 
     bench.server.script(steps.Hang())
     task = asyncio.create_task(bench.call())
     await bench.server.wait_for(lambda: bool(bench.server.calls))
-    monkeypatch.setattr(bench.store.calls, "put", broken)
+    monkeypatch.setattr(bench.store, "write", broken)
     bench.environment.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_cancelling_before_the_request_settles_the_row(
+    bench: Bench, store_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    async def broken(_: str) -> None:
+        raise StoreError("disk full")
+
+    if fails:
+        monkeypatch.setattr(bench.store.calls, "cancel", broken)
+    with closing(sqlite3.connect(store_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # what comes before the request has to wait
+        task = asyncio.create_task(bench.call())
+        await bench.switch.checked.wait()
+        await asyncio.sleep(0)
+        bench.environment.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (row,) = await bench.rows()
+    assert row.status is (LlmCallStatus.STARTED if fails else LlmCallStatus.CANCELLED)
+    assert bench.server.calls == []
 
 
 async def test_the_text_can_be_followed_while_it_grows(bench: Bench) -> None:

@@ -100,12 +100,10 @@ async def test_one_of_many_senders_begins(stores: list[Store]) -> None:
     await stores[0].runs.put(run_record())
     key = (await stores[0].outbox.enqueue(delivery())).occurrence_id
     begun = await asyncio.gather(
-        *(store.outbox.begin_attempt(key, seen_attempts=0) for store in stores * 5),
-        return_exceptions=True,
+        *(store.outbox.begin_attempt(key, seen_attempts=0) for store in stores * 5)
     )
-    winners = [row for row in begun if not isinstance(row, BaseException)]
+    winners = [row for row in begun if row is not None]
     assert [(row.status, row.attempts) for row in winners] == [(DeliveryStatus.UNKNOWN, 1)]
-    assert all(isinstance(row, StoreError) for row in begun if row not in winners)
 
 
 async def test_finished_run_survives_late_writers(stores: list[Store]) -> None:

@@ -107,13 +107,6 @@ async def test_a_device_is_refused() -> None:
     await assert_refused(Path("/dev"), "null", "is not a regular file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-async def test_an_unreadable_file_is_refused(root: Path) -> None:
-    (root / "locked").write_text("x", encoding="utf-8")
-    (root / "locked").chmod(0)
-    await assert_refused(root, "locked", "cannot be read: Permission denied")
-
-
 async def test_a_file_used_as_a_folder_is_refused(root: Path) -> None:
     await assert_refused(root, "notes/today.md/x", "cannot be read: Not a directory")
 

@@ -1,0 +1,130 @@
+"""What the ledger is told around each sending of a run's texts.
+
+Owns which text is next, and the transactions between the sendings: how the last one ended and that
+the next begins are written together. Does not send (`activities.deliveries`).
+Source: triggers-and-actions.md §9 and §10.
+
+Invariants:
+    1. A text is handed out with its attempt counted and its row `unknown`.
+    2. A text that may have arrived is handed out again only if it may be repeated.
+    3. Texts to one route go out in order: one that waits for another attempt holds back those after
+       it, one that failed or is unknown does not.
+    4. How a sending ended is kept whatever stands in the way of the next one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from domain.deliveries import SETTLED, Delivery, DeliveryStatus
+from domain.runs import RunRecord
+from domain.scopes import Route
+from domain.threads import Thread
+
+if TYPE_CHECKING:
+    from activities.store import Ledger
+
+SENDER_DIED: Final = (
+    "the sender ended while it was sending; the text may have arrived and is not sent again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How an attempt to send a text ended."""
+
+    status: DeliveryStatus
+    message_id: str | None = None
+    error: str | None = None
+    sent_at: datetime | None = None
+
+
+class DeliverySteps:
+    """The texts of a run, taken one after the other.
+
+    `begin` and `go_on` are transactions; each gives the text to send next, null at the end.
+
+    Attributes:
+        rows: How every text stands, in order.
+        disturbed: The text at which another sender was faster; nothing after it was tried.
+    """
+
+    def __init__(
+        self, rows: Sequence[Delivery], may_be_repeated: Callable[[Delivery], bool]
+    ) -> None:
+        """Take the texts.
+
+        Args:
+            rows: As they are before they are in the outbox.
+            may_be_repeated: Whether a text that may have arrived may be sent again.
+        """
+        self.rows = list(rows)
+        self.disturbed: Delivery | None = None
+        self._may_be_repeated = may_be_repeated
+        self._at = 0
+
+    def begin(self, ledger: "Ledger", record: RunRecord, thread: Thread | None) -> Delivery | None:
+        """Write the run and its texts, then take the first.
+
+        Args:
+            ledger: Where to write.
+            record: The run.
+            thread: The thread that the record names; made if there is none.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        if thread is not None:
+            ledger.threads.ensure(thread)
+        ledger.runs.put(record)
+        self.rows = [ledger.outbox.enqueue(row) for row in self.rows]
+        return self._take(ledger)
+
+    def go_on(self, ledger: "Ledger", ended: Sending) -> Delivery | None:
+        """Write how the text that was taken last fared, then take the next.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        self.rows[self._at] = ledger.outbox.settle(
+            self.rows[self._at].occurrence_id,
+            ended.status,
+            message_id=ended.message_id,
+            error=ended.error,
+            sent_at=ended.sent_at,
+        )
+        self._at += 1
+        return self._take(ledger)
+
+    @property
+    def held(self) -> list[Route]:
+        """Routes on which a text waits for another attempt."""
+        tried = self.rows[: self._at]
+        return [row.route for row in tried if row.status == DeliveryStatus.PENDING]
+
+    def _take(self, ledger: "Ledger") -> Delivery | None:
+        while self._at < len(self.rows) and not self.disturbed:
+            row = self.rows[self._at]
+            if row.route not in self.held and self._begins(ledger, row):
+                return self.rows[self._at]
+            self._at += 1
+        return None
+
+    def _begins(self, ledger: "Ledger", row: Delivery) -> bool:
+        """Begin an attempt if one may be made."""
+        key = row.occurrence_id
+        if row.status == DeliveryStatus.UNKNOWN and not self._may_be_repeated(row):
+            # Whoever sent it is gone; what it knew of the reason, if anything, stays.
+            error = row.error or SENDER_DIED
+            self.rows[self._at] = ledger.outbox.settle(key, row.status, error=error)
+            return False
+        if row.status in SETTLED:
+            return False
+        begun = ledger.outbox.begin_attempt(key, seen_attempts=row.attempts)
+        if begun is None:
+            # Not raised from here: the end of the former sending would be forgotten with this.
+            self.disturbed = row
+            return False
+        self.rows[self._at] = begun
+        return begun.status not in SETTLED
