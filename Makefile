@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tickless-ready
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: help setup demo dev test test-fast check format bench clean lock
 

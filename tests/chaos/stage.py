@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from activities.store import Store, open_store
@@ -50,6 +51,8 @@ async def ended(harness: Harness, run: str, seconds: float = 60) -> RunView:
     """Wait for the end of a run; a failure shows how far it came."""
     try:
         async with asyncio.timeout(seconds):
+            # After an outage the server takes its time to start what was due meanwhile.
+            await harness.tickless.runs.wait_until_started(run, within=timedelta(seconds=seconds))
             return await harness.tickless.runs.wait(run)
     except TimeoutError:
         events = await harness.run_events(run)
