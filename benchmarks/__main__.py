@@ -1,37 +1,109 @@
-"""`make bench`: every measurement of this folder, printed with the goal it has."""
+"""`make bench`: every measurement of this folder, printed with the goal it has.
+
+python -m benchmarks [runs|due|idle|schedules|startup …] [--count N] [--routines N] [--seconds S]
+"""
 
 import argparse
 import asyncio
 import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.measuring import memory_mib
+from benchmarks.routines import compare_due, measure_idle
 from benchmarks.runs import cancellation_milliseconds, compare, summary
+from benchmarks.schedules import measure_schedules
 from benchmarks.startup import help_cpu_seconds
-from tests.support.harness import running_harness, running_server
+from tests.support.harness import Harness, running_harness, running_server
+
+NAMES = ("schedules", "startup", "runs", "due", "idle")
 
 
-async def main(count: int) -> None:
-    """Measure and print."""
+@asynccontextmanager
+async def running() -> AsyncGenerator[tuple[Harness, int]]:
+    """A harness as deployments run it, on a server of its own, and that server's process id."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with running_server(folder) as server:
-            pid = server.pid
-            assert pid is not None
-            async with running_harness(
-                folder, server, TICKLESS_TEMPORAL__SANDBOX="false"
-            ) as harness:
-                report = await compare(harness, pid, count)
-                delays = await cancellation_milliseconds(harness)
-            print(f"floor, two no-op activities   {report.floor}")
-            print(f"full lightweight runs         {report.runs}")
-            print(f"runs / floor                  {report.ratio:6.2f}   (goal 0.6)")
-            print(f"cancel to closed connection   {summary(delays)}   (goal p99 300 ms)")
-            print(f"server memory                 {memory_mib(pid):6.0f} MiB")
+        async with (
+            running_server(folder) as server,
+            running_harness(folder, server, TICKLESS_TEMPORAL__SANDBOX="false") as harness,
+        ):
+            assert server.pid is not None
+            yield harness, server.pid
+
+
+async def report_runs(count: int) -> None:
+    """Full runs against the floor, and cancellation."""
+    async with running() as (harness, pid):
+        report = await compare(harness, pid, count)
+        delays = await cancellation_milliseconds(harness)
+        print(f"floor, two no-op activities   {report.floor}")
+        print(f"full lightweight runs         {report.runs}")
+        print(f"runs / floor                  {report.ratio:6.2f}   (goal 0.6)")
+        print(f"cancel to closed connection   {summary(delays)}   (goal p99 300 ms)")
+        print(f"server memory                 {memory_mib(pid):6.0f} MiB")
+
+
+async def report_due(count: int) -> None:
+    """Many routines due at once, against raw Schedules."""
+    async with running() as (harness, pid):
+        report = await compare_due(harness, pid, count)
+    print(f"{count:5} raw Schedules due       {report.floor}")
+    print(f"{count:5} routines due            {report.routines}")
+    print(f"routines / raw, last start    {report.ratio:6.2f}   (goal 2 at most)")
+    print(f"routines / raw, CPU to the end{report.cpu_ratio:6.2f}")
+
+
+async def report_idle(count: int, seconds: float) -> None:
+    """Many routines at rest."""
+    async with running() as (harness, pid):
+        report = await measure_idle(harness, pid, count, seconds)
+    print(f"{count:5} routines made           {report.creation}")
+    print(
+        f"{count:5} at rest for {seconds:4.0f} s      {report.workflow_tasks:6.0f} workflow tasks"
+        f" ({report.new_events} events)   (goal 0)"
+    )
+    print(
+        f"memory for each routine       worker {report.worker_kib_each:6.1f} KiB,"
+        f" server {report.server_kib_each:6.1f} KiB"
+    )
+
+
+def report_schedules() -> None:
+    """Occurrences and validation."""
+    report = measure_schedules()
+    print(f"1000 occurrences, daily, DST  {report.occurrences}   (goal 20 ms)")
+    print(f"one next time                 {report.next_time}")
+    print(f"validation of a schedule      {report.validation}   (goal 0.2 ms)")
+
+
+def report_startup() -> None:
+    """The command line."""
     print(f"tickless --help               {help_cpu_seconds():6.2f} s CPU   (goal 0.3)")
 
 
+async def main(names: list[str], count: int, routines: int, seconds: float) -> None:
+    """Measure and print."""
+    if "schedules" in names:
+        report_schedules()
+    if "startup" in names:
+        report_startup()
+    if "runs" in names:
+        await report_runs(count)
+    if "due" in names:
+        await report_due(routines)
+    if "idle" in names:
+        await report_idle(routines, seconds)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}; all")
     parser.add_argument("--count", type=int, default=200, help="runs in a batch")
-    asyncio.run(main(parser.parse_args().count))
+    parser.add_argument("--routines", type=int, default=1000, help="routines due or at rest")
+    parser.add_argument("--seconds", type=float, default=60, help="how long routines rest")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(NAMES):
+        parser.error(f"{', '.join(sorted(unknown))}: not among {', '.join(NAMES)}")
+    asyncio.run(main(given.names or [*NAMES], given.count, given.routines, given.seconds))
