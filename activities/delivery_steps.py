@@ -32,12 +32,13 @@ SENDER_DIED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How an attempt to send a text ended."""
+    """How an attempt to send a text ended; `gone` if what it replied to exists no more."""
 
     status: DeliveryStatus
     message_id: str | None = None
     error: str | None = None
     sent_at: datetime | None = None
+    gone: bool = False
 
 
 class DeliverySteps:
@@ -48,6 +49,7 @@ class DeliverySteps:
     Attributes:
         rows: How every text stands, in order.
         disturbed: The text at which another sender was faster; nothing after it was tried.
+        gone: Occurrence ids of the texts whose message to reply to exists no more.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class DeliverySteps:
         """
         self.rows = list(rows)
         self.disturbed: Delivery | None = None
+        self.gone: set[str] = set()
         self._may_be_repeated = may_be_repeated
         self._at = 0
 
@@ -78,6 +81,14 @@ class DeliverySteps:
         if thread is not None:
             ledger.threads.ensure(thread)
         ledger.runs.put(record)
+        return self.enqueue(ledger)
+
+    def enqueue(self, ledger: "Ledger") -> Delivery | None:
+        """Write the texts of a run that is in the ledger, or of none, then take the first.
+
+        Raises:
+            StoreError: The database failed.
+        """
         self.rows = [ledger.outbox.enqueue(row) for row in self.rows]
         return self._take(ledger)
 
@@ -94,6 +105,8 @@ class DeliverySteps:
             error=ended.error,
             sent_at=ended.sent_at,
         )
+        if ended.gone:
+            self.gone.add(self.rows[self._at].occurrence_id)
         self._at += 1
         return self._take(ledger)
 

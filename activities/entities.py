@@ -25,6 +25,7 @@ from domain.admission import BeginRun, Decision, EndRun, MarkRun, RunEnded, Verd
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import routine_workflow_id
 from domain.runs import routine_of_run
+from domain.watchdog import DEFAULT_GRACE_SECONDS
 
 # Shorter than the local activity's own limit, so that its failure says what was waited for.
 PATIENCE = timedelta(seconds=1.8)
@@ -37,6 +38,8 @@ class RunLimits:
 
     run_timeout_seconds: int = 600
     failure_limit: int = 3
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
+    hook: bool = False
 
 
 class EntityActivities:
@@ -82,14 +85,19 @@ class EntityActivities:
     async def end_run(self, request: EndRun) -> RunEnded:
         """Report the end of a run; answers which notices it calls for."""
         request = request.model_copy(update={"failure_limit": self._limits.failure_limit})
-        return await self._tell(request.record.id, "end_run", request, "end")
+        ended = await self._tell(request.record.id, "end_run", request, "end")
+        return ended.model_copy(update={"hook": self._limits.hook})
 
     async def _completed(self, request: BeginRun) -> BeginRun:
         """The request with what only the worker knows."""
         pause = await self._pause.current()
-        limit = self._limits.run_timeout_seconds
-        update = {"system_paused": pause.paused, "run_timeout_seconds": limit}
-        return request.model_copy(update=update)
+        return request.model_copy(
+            update={
+                "system_paused": pause.paused,
+                "run_timeout_seconds": self._limits.run_timeout_seconds,
+                "grace_seconds": self._limits.grace_seconds,
+            }
+        )
 
     async def _begin(self, request: BeginRun, update_id: str) -> Verdict:
         routine = routine_workflow_id(routine_of_run(request.run_id))

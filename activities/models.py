@@ -15,7 +15,8 @@ Invariants:
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,12 +27,15 @@ from pydantic import BaseModel
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.announcements import Announcement, Announcer
 from activities.failures import MODEL_REFUSED, ModelFailure
 from activities.heartbeats import Pulse, beating
 from activities.live_text import LiveTail
 from activities.model_attempts import TRUNCATED, Attempt, CallRecord, spent_in
 from activities.model_calls import ModelCall
 from activities.workspace import Workspace, WorkspaceFiles
+from domain.deliveries import Part
+from domain.history import with_history
 from domain.llm_calls import LlmCall
 from domain.messages import Message
 from domain.model_chain import ModelSpec, usable_models
@@ -64,6 +68,7 @@ class CallModel(BaseModel):
         cooling: Models that failed a moment ago, `provider/name`.
         purpose: What the call is for, in the ledger.
         untrusted: Texts from outside that the prompt quotes.
+        announcement: Said when the call begins, once for the run.
     """
 
     run: RunRecord
@@ -76,6 +81,7 @@ class CallModel(BaseModel):
     cooling: list[str] = []
     purpose: str = "routine"
     untrusted: list[UntrustedText] = []
+    announcement: Part | None = None
 
 
 class ModelAnswer(BaseModel):
@@ -121,6 +127,7 @@ class ModelActivities:
         prices: PriceTable,
         workspace: Workspace,
         pause: PauseCheck,
+        announcer: Announcer | None = None,
         silent_beat: timedelta = SILENT_BEAT,
     ) -> None:
         """Put the activity together.
@@ -131,6 +138,7 @@ class ModelActivities:
             prices: What they cost.
             workspace: Where context files are.
             pause: The big red button.
+            announcer: Says what requests announce; null where nothing is to be said.
             silent_beat: Longest time between heartbeats. Where the server does not push
                 cancellations, they arrive with a heartbeat: then this has to be short.
         """
@@ -143,6 +151,7 @@ class ModelActivities:
         self._prices = prices
         self._workspace = workspace
         self._pause = pause
+        self._announcer = announcer
         self._silent_beat = silent_beat
 
     async def close(self) -> None:
@@ -166,15 +175,16 @@ class ModelActivities:
             if isinstance(begun, _Found):
                 return begun.answer(attempt, files.warnings)
             spec, record = begun.spec, begun.record
-            answered = await ModelCall(
-                self._providers[spec], record, attempt, last=begun.last
-            ).make(
-                _prompt(request, begun.history, files),
-                max_tokens=request.max_tokens,
-                timeout_seconds=request.timeout_seconds,
-                on_text=_showing(tail, pulse),
-                said=partial(attempt.said, request.thread.id, request.prompt),
-            )
+            async with _beside(begun.announcement):
+                answered = await ModelCall(
+                    self._providers[spec], record, attempt, last=begun.last
+                ).make(
+                    _prompt(request, spec, begun.history, files),
+                    max_tokens=request.max_tokens,
+                    timeout_seconds=request.timeout_seconds,
+                    on_text=_showing(tail, pulse),
+                    said=partial(attempt.said, request.thread.id, request.prompt),
+                )
         log.info("model_answered", call=record.id, model=spec.key, **answered.spent.model_dump())
         return ModelAnswer(
             text=answered.message.content,
@@ -230,6 +240,9 @@ class ModelActivities:
         ledger.threads.ensure(request.thread)
         ledger.runs.put(request.run.model_copy(update={"thread_id": request.thread.id}))
         history = ledger.threads.messages(request.thread.id)
+        announcement = self._announced(request)
+        if announcement is not None:
+            announcement.begin(ledger)
         record = CallRecord.begin(
             ledger,
             self._store,
@@ -240,7 +253,12 @@ class ModelActivities:
             purpose=request.purpose,
             earlier=earlier,
         )
-        return _Begun(record, spec, last, history)
+        return _Begun(record, spec, last, history, announcement)
+
+    def _announced(self, request: CallModel) -> Announcement | None:
+        if self._announcer is None or request.announcement is None:
+            return None
+        return self._announcer.prepare(request.announcement, request.run.id)
 
     def _choose(self, request: CallModel) -> tuple[ModelSpec, bool]:
         """The model to call, and whether it is the last that can be."""
@@ -255,12 +273,13 @@ class ModelActivities:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A request that may be made now: its row, its model, and what was said before."""
+    """A request that may be made now: its row, its model, what was said before, what to say."""
 
     record: CallRecord
     spec: ModelSpec
     last: bool
     history: list[ThreadMessage]
+    announcement: Announcement | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,17 +324,38 @@ def _with_spent(
 
 
 def _prompt(
-    request: CallModel, history: Sequence[ThreadMessage], files: WorkspaceFiles
+    request: CallModel,
+    spec: ModelSpec,
+    history: Sequence[ThreadMessage],
+    files: WorkspaceFiles,
 ) -> list[Message]:
-    """The messages to send."""
-    return lightweight_messages(
+    """The messages to send: the system's text, what fits of the conversation, the prompt."""
+    prompt = lightweight_messages(
         request.prompt,
         nonce=secrets.token_hex(NONCE_BYTES),
-        history=history_messages(history),
         files=files.files,
         untrusted=request.untrusted,
         note=request.delivery_note,
     )
+    return with_history(
+        prompt,
+        history_messages(history),
+        window_tokens=spec.context_tokens,
+        max_tokens=min(request.max_tokens, spec.max_tokens or request.max_tokens),
+    )
+
+
+@asynccontextmanager
+async def _beside(announcement: Announcement | None) -> AsyncGenerator[None]:
+    """Send an announcement while the body runs; it is out, or given up, before this ends."""
+    if announcement is None:
+        yield
+        return
+    sending = asyncio.create_task(announcement.send())
+    try:
+        yield
+    finally:
+        await sending
 
 
 def _showing(tail: LiveTail, pulse: Pulse) -> Callable[[str], None]:

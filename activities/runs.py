@@ -73,8 +73,11 @@ class RunActivities:
         self._client = client
 
     @activity.defn
-    async def start_run(self, request: StartRunRequest) -> None:
-        """Start a run; one that was started before is left alone."""
+    async def start_run(self, request: StartRunRequest) -> bool | None:
+        """Start a run; one that was started before is left alone, which answers false.
+
+        Null is what workers answered before there was an answer.
+        """
         try:
             await self._client.start_workflow(
                 "RoutineRun",
@@ -87,6 +90,8 @@ class RunActivities:
             )
         except WorkflowAlreadyStartedError:
             activity.logger.info("run %s was started before", request.workflow_id)
+            return False
+        return True
 
     @activity.defn
     async def find_closed(self, request: RunIds) -> RunIds:

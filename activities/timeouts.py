@@ -44,6 +44,15 @@ DELIVERY_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)
 )
 
+# A job takes seconds; the next tick does again what a worker that died has left.
+MAINTENANCE_START_TO_CLOSE: Final = timedelta(minutes=5)
+MAINTENANCE_RETRY: Final = RetryPolicy(maximum_attempts=3)
+
+# The hook is the operator's code; a worker that dies in it may call it again, its faults are not
+# retried.
+HOOK_START_TO_CLOSE: Final = timedelta(minutes=1)
+HOOK_RETRY: Final = RetryPolicy(maximum_attempts=2)
+
 # A Schedule is put in milliseconds; the routine cannot go on without it, so it is tried for ever.
 SCHEDULE_START_TO_CLOSE: Final = timedelta(seconds=10)
 SCHEDULE_RETRY: Final = RetryPolicy(

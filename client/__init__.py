@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from client.context import CallerContext
+    from client.manifests import Applied, Export, Manifest, Manifests, Plan
     from client.routines import RoutineCreated, RoutinePage, Routines
     from client.runs import RunProgress, Runs, RunStarted
+    from client.schedules import Preview, Schedules
     from client.settings import Settings, load_settings
     from client.system import System
     from client.tickless import TicklessClient
     from domain.errors import DomainError, ErrorKind, Problem
 
 _HOMES = {
+    "Applied": "client.manifests",
     "CallerContext": "client.context",
     "DomainError": "domain.errors",
     "ErrorKind": "domain.errors",
+    "Export": "client.manifests",
+    "Manifest": "client.manifests",
+    "Manifests": "client.manifests",
+    "Plan": "client.manifests",
+    "Preview": "client.schedules",
     "Problem": "domain.errors",
     "RoutineCreated": "client.routines",
     "RoutinePage": "client.routines",
@@ -27,6 +35,7 @@ _HOMES = {
     "RunProgress": "client.runs",
     "RunStarted": "client.runs",
     "Runs": "client.runs",
+    "Schedules": "client.schedules",
     "Settings": "client.settings",
     "System": "client.system",
     "TicklessClient": "client.tickless",
@@ -34,9 +43,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "Applied",
     "CallerContext",
     "DomainError",
     "ErrorKind",
+    "Export",
+    "Manifest",
+    "Manifests",
+    "Plan",
+    "Preview",
     "Problem",
     "RoutineCreated",
     "RoutinePage",
@@ -44,6 +59,7 @@ __all__ = [
     "RunProgress",
     "RunStarted",
     "Runs",
+    "Schedules",
     "Settings",
     "System",
     "TicklessClient",

@@ -29,7 +29,7 @@ from client.model_checks import examine_local_model, examine_model
 from client.settings import Settings, connect_config, resolve_secret, without_password
 from client.setup import MIN_RETENTION, missing_search_attributes, retention
 from domain.errors import DomainError
-from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE
+from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, WATCH_QUEUE
 
 # The server remembers pollers for minutes; one that lives asks again within about one.
 POLLER_AGE = timedelta(seconds=90)
@@ -38,6 +38,7 @@ _QUEUE_TYPES = {
     ENTITIES_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     RUNS_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     LLM_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    WATCH_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
 }
 
 __all__ = ["Finding", "Health", "examine"]

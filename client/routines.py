@@ -29,6 +29,7 @@ from ulid import ULID
 
 from activities import search_attributes as attributes
 from activities.entity_updates import EntityUpdates, NoAnswer
+from client.collapsed import collapsed_fires
 from client.connection import QUERY_TIMEOUT, translated
 from client.context import CallerContext
 from domain.actor import preferred_id
@@ -38,6 +39,8 @@ from domain.guardrails import content_hash
 from domain.identifiers import ENTITIES_QUEUE, ROUTINE_PREFIX, routine_workflow_id
 from domain.routine import Routine, new_routine, parse_status_filter, validate_name
 from domain.routine_requests import (
+    BackfillAnswer,
+    BackfillRoutine,
     ChangeRoutine,
     CreateRoutine,
     DeleteRoutine,
@@ -47,7 +50,8 @@ from domain.routine_requests import (
     RunList,
     StartRoutine,
 )
-from domain.runs import RunRecord, hex32
+from domain.runs import KeptRun, hex32
+from domain.timestamps import parse_timestamp
 from workflows.routine import RoutineWorkflow
 
 # How long a caller waits for a worker before it gets the ids alone (DESIGN §3).
@@ -107,7 +111,7 @@ class Routines:
         Args:
             body: The JSON object of automation.md §2: `prompt` or `action`, and a schedule or
                 trigger.
-            name: A name of your choice; else `routine_` and a ULID.
+            name: A name of your choice; else the body's `id`, else `routine_` and a ULID.
             idempotency_key: Makes a repetition the same routine.
 
         Returns:
@@ -173,7 +177,12 @@ class Routines:
             answer = None
         if answer is None or answer.routine.scope != self._context.scope():
             raise DomainError(ErrorKind.NOT_FOUND, "id", routine_id)
-        return answer
+        if answer.routine.schedule is None:
+            return answer
+        with translated(routine_id):
+            collapsed = await collapsed_fires(self._temporal, routine_id)
+        routine = answer.routine.model_copy(update={"collapsed": collapsed})
+        return answer.model_copy(update={"routine": routine})
 
     async def list(
         self, *, status: str = "", limit: int = 20, cursor: str | None = None
@@ -237,7 +246,41 @@ class Routines:
         request = DeleteRoutine(purge=purge, retention_days=self._retention_days, **self._asker())
         return await self._change(routine_id, "delete", request)
 
-    async def runs(self, routine_id: str, *, limit: int = 20) -> Sequence[RunRecord]:
+    async def backfill(
+        self, routine_id: str, start: str, end: str, *, dry_run: bool = False
+    ) -> BackfillAnswer:
+        """Run a routine for the times of its schedule from `start` to `end`, inclusive.
+
+        The runs start one after the other, each when the routine has no other; a time that was made
+        up for before is not run again.
+
+        Args:
+            routine_id: A routine of the caller's scope.
+            start: RFC 3339 with offset.
+            end: The same; not in the future.
+            dry_run: Only tell which runs these would be.
+
+        Raises:
+            DomainError: `not_found`; `conflict` unless the routine is active; `invalid_field` on
+                `start`, `end` or `schedule`, also for more than 100 times.
+        """
+        request = BackfillRoutine(
+            start=parse_timestamp(start, "start"),
+            end=parse_timestamp(end, "end"),
+            dry_run=dry_run,
+            **self._asker(),
+        )
+        with translated(routine_id):
+            return await self._updates.send(
+                routine_workflow_id(routine_id),
+                "backfill",
+                request,
+                BackfillAnswer,
+                update_id=str(ULID()),
+                patience=PATIENCE,
+            )
+
+    async def runs(self, routine_id: str, *, limit: int = 20) -> Sequence[KeptRun]:
         """The routine's runs, newest first; the last hundred are kept.
 
         Raises:
@@ -262,8 +305,8 @@ class Routines:
             self._context.route(),
             self._context.scope(),
         )
-        if name is not None:
-            validate_name(name)
+        chosen = body.get("id") if name is None else name
+        name = None if chosen is None else validate_name(chosen)
         key = hex32(f"{preferred_id(creator)}\n{idempotency_key}") if idempotency_key else None
         request = CreateRoutine(
             id=name or "routine_" + (key or str(ULID()).lower()),
@@ -311,7 +354,9 @@ class Routines:
         pause = 0.005
         with translated():
             while (
-                await self._temporal.count_workflows(f"WorkflowId = '{workflow_id}'")
+                await self._temporal.count_workflows(
+                    f"WorkflowId = '{workflow_id}' AND ExecutionStatus = 'Running'"
+                )
             ).count == 0:
                 if time.monotonic() > deadline:
                     return

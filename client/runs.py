@@ -30,6 +30,7 @@ from client.context import CallerContext
 from domain.actor import preferred_id
 from domain.admission import Decision, Verdict
 from domain.errors import DomainError, ErrorKind
+from domain.guardrails import content_hash
 from domain.identifiers import RUNS_QUEUE, routine_workflow_id
 from domain.run_start import StartRun
 from domain.run_view import RunStage, RunView
@@ -48,6 +49,10 @@ PATIENCE = timedelta(seconds=10)
 # How often a watcher looks for new text; the worker reports it at most once a second.
 WATCH_INTERVAL = timedelta(milliseconds=150)
 START_INTERVAL = timedelta(milliseconds=50)
+
+
+# The memo that tells a repeated request from another one under the same key.
+MEMO_DIGEST = "body_sha256"
 
 
 class RunStarted(BaseModel):
@@ -119,7 +124,8 @@ class Runs:
             actor_id=actor,
         )
         started = RunStarted(run_id=run, workflow_id=run_workflow_id(run), ui_url=self.ui_url(run))
-        if idempotency_key is not None and await self._exists(run):
+        digest = content_hash({"force": force})
+        if idempotency_key is not None and await self._is_repeated(run, digest):
             return started.model_copy(update={"duplicate": True})
         try:
             with translated(routine_id):
@@ -130,7 +136,7 @@ class Runs:
                     RunAdmission,
                     update_id="admission",
                     patience=PATIENCE,
-                    start=lambda: self._operation(started.workflow_id, start),
+                    start=lambda: self._operation(started.workflow_id, start, digest),
                 )
         except WorkflowAlreadyStartedError:
             # The key was used before and its run has ended: that run is the answer.
@@ -240,8 +246,30 @@ class Runs:
             raise
         return True
 
+    async def _is_repeated(self, run: str, digest: str) -> bool:
+        """Whether a run was asked for before, by the same key.
+
+        Raises:
+            DomainError: `conflict` on `idempotency_key` when it was asked for with another body.
+        """
+        try:
+            with translated(run):
+                description = await self._describe(run)
+                former = await description.memo_value(MEMO_DIGEST, digest)
+        except DomainError as error:
+            if error.kind == ErrorKind.NOT_FOUND:
+                return False
+            raise
+        if former != digest:
+            raise DomainError(
+                ErrorKind.CONFLICT,
+                "idempotency_key",
+                "this idempotency_key was used with another body",
+            )
+        return True
+
     def _operation(
-        self, workflow_id: str, start: StartRun
+        self, workflow_id: str, start: StartRun, digest: str
     ) -> WithStartWorkflowOperation[RoutineRun, RunView]:
         return WithStartWorkflowOperation(
             "RoutineRun",
@@ -254,6 +282,7 @@ class Runs:
                 start, self._context.scope().text, start.actor_id or ""
             ),
             static_summary=f"{start.routine_id}: run by hand",
+            memo={MEMO_DIGEST: digest},
         )
 
     async def _describe(self, run: str) -> WorkflowExecutionDescription:

@@ -22,10 +22,13 @@ from temporalio.client import Client
 from activities.entity_updates import EntityUpdates
 from client.connection import connect
 from client.context import CallerContext
+from client.manifests import Manifests
 from client.routines import Routines
 from client.runs import Runs
+from client.schedules import Schedules
 from client.settings import Settings, connect_config, load_settings
 from client.system import System
+from client.watchdog import WatchdogCalls
 from domain.errors import DomainError, ErrorKind
 
 
@@ -36,7 +39,10 @@ class TicklessClient:
         temporal: The Temporal client underneath.
         routines: Calls for routines.
         runs: Calls for runs.
+        schedules: Calls for schedules that no routine has yet.
+        manifests: Calls for routines as files.
         system: Calls for the system as a whole.
+        watchdog: Calls for the watchdog.
     """
 
     def __init__(
@@ -58,7 +64,10 @@ class TicklessClient:
             retention_days=retention_days,
         )
         self.runs = Runs(temporal, updates, context, ui_url)
+        self.schedules = Schedules(default_timezone=default_timezone)
+        self.manifests = Manifests(self.routines, context, default_timezone=default_timezone)
         self.system = System(temporal, updates)
+        self.watchdog = WatchdogCalls(temporal)
 
     @classmethod
     def of_settings(cls, temporal: Client, settings: Settings) -> "TicklessClient":

@@ -12,6 +12,7 @@ from domain.actions import LightweightAction
 from domain.outcome import Notify
 from domain.runs import FireKind, RunRecord
 from domain.scopes import Route, Scope
+from domain.watchdog import DEFAULT_GRACE_SECONDS
 
 
 class Decision(StrEnum):
@@ -27,17 +28,19 @@ class Decision(StrEnum):
 
 
 class NoticeKind(StrEnum):
-    """A notice that the end of a run calls for (automation.md §9)."""
+    """A notice that the end of a run, or a refusal, calls for (automation.md §9)."""
 
     FIRST_FAILURE = "first_failure"
     ROUTINE_PAUSED = "routine_paused"
+    MAX_CONCURRENT = "max_concurrent"
 
 
 class BeginRun(BaseModel):
     """Ask for admission; update id is the run id.
 
-    `run_timeout_seconds` is the worker's setting, used where the routine names none. `closed` are
-    holders whose workflow was seen closed since a former verdict `check`, which `checked` says.
+    `run_timeout_seconds` is the worker's setting, used where the routine names none, and
+    `grace_seconds` how much longer a run may take before it counts as stuck. `closed` are holders
+    whose workflow was seen closed since a former verdict `check`, which `checked` says.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,12 +57,17 @@ class BeginRun(BaseModel):
     actor_id: str | None = None
     system_paused: bool = False
     run_timeout_seconds: int = 600
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
     checked: bool = False
     closed: list[str] = []
 
 
 class RunDefinition(BaseModel):
-    """What an admitted run needs to know of its routine, as it was at admission."""
+    """What an admitted run needs to know of its routine, as it was at admission.
+
+    `reply_to` is the message under which the run speaks, where the channel can; `threaded` says
+    that what it sends there belongs to the routine's conversation.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,6 +78,8 @@ class RunDefinition(BaseModel):
     timezone: str
     action: LightweightAction
     route: Route
+    reply_to: str | None = None
+    threaded: bool = False
     notify: Notify
     run_timeout_seconds: int
     fresh: bool = True
@@ -77,7 +87,11 @@ class RunDefinition(BaseModel):
 
 
 class Verdict(BaseModel):
-    """The routine's answer to `begin_run`. `definition` only with `run`."""
+    """The routine's answer to `begin_run`.
+
+    `definition` only with `run`, and with the `notices` that a refusal calls for. `next_run_at` is
+    the routine's next time after this fire.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,6 +104,8 @@ class Verdict(BaseModel):
     late_seconds: int = 0
     stands_for: int = 1
     holders: list[str] = []
+    notices: list[NoticeKind] = []
+    next_run_at: AwareDatetime | None = None
     definition: RunDefinition | None = None
 
 
@@ -112,18 +128,25 @@ class MarkRun(BaseModel):
 class EndRun(BaseModel):
     """Report how a run ended.
 
-    `failure_limit` is the worker's setting. `message_id` is the first delivered message.
+    `failure_limit` is the worker's setting. `message_id` is the first message that was delivered
+    and can be replied to; `message_gone` says that the one replied to before exists no more.
     """
 
     model_config = ConfigDict(frozen=True)
 
     record: RunRecord
     message_id: str | None = None
+    message_ids: list[str] = []
+    message_gone: bool = False
     failure_limit: int = 3
 
 
 class RunEnded(BaseModel):
-    """The answer to `mark_run` and `end_run`; `accepted` is false when nothing was changed."""
+    """The answer to `mark_run` and `end_run`; `accepted` is false when nothing was changed.
+
+    `recorded` says that the outcome was ok or an error and is in the routine's record, `hook` that
+    the worker has a completion hook to be called for such.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -131,3 +154,6 @@ class RunEnded(BaseModel):
     reason: str | None = None
     consecutive_failures: int = 0
     notices: list[NoticeKind] = []
+    recorded: bool = False
+    hook: bool = False
+    next_run_at: AwareDatetime | None = None

@@ -34,12 +34,15 @@ SETTLED = frozenset({DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.
 
 
 class Delivery(BaseModel):
-    """One row of the outbox. `message_id` is the channel's own id of what it sent."""
+    """One row of the outbox.
+
+    `message_id` is the channel's own id of what it sent, `run_id` null for what no run says.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     occurrence_id: str
-    run_id: str
+    run_id: str | None
     route: Route
     part: str
     text: str
@@ -49,6 +52,20 @@ class Delivery(BaseModel):
     error: str | None = None
     created_at: AwareDatetime
     sent_at: AwareDatetime | None = None
+
+
+class Part(BaseModel):
+    """One text of a run on its way out: `start`, `final`, `first_failure`.
+
+    `reply_to` is the message to send it under, on a channel that can.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    part: str
+    route: Route
+    reply_to: str | None = None
+    text: str
 
 
 def occurrence_id(run: str, part: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 ROUTINE_PREFIX: Final = "routine/"
 SCHEDULE_PREFIX: Final = "routine-schedule/"
+MAINTENANCE_PREFIX: Final = "maintenance/"
 CONTROL_ID: Final = "control"
 
 ENTITIES_QUEUE: Final = "tickless-entities"
@@ -16,8 +17,8 @@ LLM_QUEUE: Final = "tickless-llm"
 TOOLS_QUEUE: Final = "tickless-tools"
 WATCH_QUEUE: Final = "tickless-watch"
 
-# The queues that have something to do so far; tools and maintenance bring theirs.
-SERVED_QUEUES: Final = (ENTITIES_QUEUE, RUNS_QUEUE, LLM_QUEUE)
+# The queues that have something to do so far; tools bring theirs.
+SERVED_QUEUES: Final = (ENTITIES_QUEUE, RUNS_QUEUE, LLM_QUEUE, WATCH_QUEUE)
 
 
 def routine_workflow_id(routine_id: str) -> str:
@@ -28,6 +29,11 @@ def routine_workflow_id(routine_id: str) -> str:
 def schedule_id(routine_id: str) -> str:
     """`routine-schedule/<id>`: the Temporal Schedule that a routine owns."""
     return SCHEDULE_PREFIX + routine_id
+
+
+def maintenance_id(name: str) -> str:
+    """`maintenance/<name>`: a system job's Schedule, and what its workflow ids begin with."""
+    return MAINTENANCE_PREFIX + name
 
 
 def scheduled_run_prefix(routine_id: str) -> str:

@@ -4,8 +4,15 @@ Owns the wording and layout of the final notice and of failure notices (automati
 triggers-and-actions.md §9). Whether one is sent is `domain.outcome`'s, where to is the routine's.
 """
 
-from domain.admission import NoticeKind
+from collections.abc import Iterable
+from datetime import datetime
+
+from domain.admission import NoticeKind, RunDefinition
+from domain.deliveries import Part
+from domain.outcome import should_notify
 from domain.runs import RunRecord, RunStatus
+from domain.timestamps import format_timestamp, whole_second
+from domain.watchdog import Alert, AlertKind, format_duration
 
 LATE_FROM_SECONDS = 60
 TRUNCATED_MARK = "[The answer was cut off by the token limit.]"
@@ -29,6 +36,21 @@ def final_notice(
     return _assemble(f"{title}: {record.status}", body, record, late_seconds)
 
 
+def start_notice(title: str, record: RunRecord) -> str:
+    """What is said when a run begins."""
+    return _assemble(f"{title}: started", [], record, 0)
+
+
+def crowded_notice(title: str, record: RunRecord) -> str:
+    """What is said when fires in a row found no free place."""
+    why = (
+        "Its runs take longer than the time between them: fires are refused because "
+        "max_concurrent runs are in progress."
+    )
+    body = [why, f"See: tickless routine runs {record.routine_id}"]
+    return _assemble(f"{title}: fires are being skipped", body, record, 0)
+
+
 def failure_notice(
     kind: NoticeKind, title: str, record: RunRecord, *, late_seconds: int, failures: int
 ) -> str:
@@ -49,6 +71,57 @@ def failure_notice(
 def success_notice(title: str, record: RunRecord, *, late_seconds: int) -> str:
     """The short notice of a run that had nothing to say, where the routine asks for one."""
     return _assemble(f"{title}: {RunStatus.OK}", [], record, late_seconds)
+
+
+def alert_notice(
+    alert: Alert, routine_id: str, title: str, since: datetime, *, busy: bool | None = None
+) -> str:
+    """What the watchdog says of a routine.
+
+    Args:
+        alert: What is wrong.
+        routine_id: The routine.
+        title: Its title or id.
+        since: The planned time of what is overdue, or when the stuck run started.
+        busy: Whether the session is, for what is overdue; null where there is none.
+    """
+    at = format_timestamp(whole_second(since))
+    if alert.kind == AlertKind.STUCK:
+        head = f"{title}: stuck, running for {format_duration(alert.running_for or 0)}"
+        body = [f"Started at {at}.", f"End it with: tickless run cancel (routine {routine_id})"]
+    else:
+        head = f"{title}: overdue by {format_duration(alert.overdue_by or 0)}"
+        body = [f"Planned for {at}."]
+        if busy is not None:
+            body.append("Its session is busy." if busy else "Its session is idle.")
+    return "\n".join([head, *body, f"(routine {routine_id})"])
+
+
+def notice_parts(
+    kinds: Iterable[NoticeKind],
+    definition: RunDefinition,
+    record: RunRecord,
+    *,
+    late_seconds: int = 0,
+    failures: int = 0,
+) -> list[Part]:
+    """The texts to send for notices; a first failure only where the routine wants to hear of it."""
+    parts: list[Part] = []
+    for kind in kinds:
+        if kind == NoticeKind.MAX_CONCURRENT:
+            text = crowded_notice(definition.title, record)
+        elif kind == NoticeKind.FIRST_FAILURE and not should_notify(
+            record.status, definition.notify
+        ):
+            continue
+        else:
+            text = failure_notice(
+                kind, definition.title, record, late_seconds=late_seconds, failures=failures
+            )
+        parts.append(
+            Part(part=kind, route=definition.route, reply_to=definition.reply_to, text=text)
+        )
+    return parts
 
 
 def lateness(seconds: int) -> str:

@@ -5,8 +5,8 @@ marking of text from outside. Does not read files (activities), fill in variable
 (`domain.prompt_variables`) nor shorten conversations. Source: triggers-and-actions.md §5 and §9.
 
 Invariants:
-    1. The order is: system text, earlier conversation, then one user message of prompt, context
-       files, untrusted blocks, delivery note and sentinel rule.
+    1. The order is: system text, then one user message of prompt, context files, untrusted blocks,
+       delivery note and sentinel rule. `domain.history` puts the earlier conversation in between.
     2. Text from outside stands only between markers with a nonce, and never contains that nonce: it
        cannot pretend to have ended.
     3. Nothing is left out silently: a cut or missing file says so in its place.
@@ -85,7 +85,6 @@ def lightweight_messages(
     prompt: str,
     *,
     nonce: str,
-    history: Sequence[Message] = (),
     files: Sequence[ContextFile] = (),
     untrusted: Sequence[UntrustedText] = (),
     note: str = "",
@@ -95,13 +94,12 @@ def lightweight_messages(
     Args:
         prompt: What the routine's author wrote, variables filled in.
         nonce: A text nobody can guess, new for every call; letters and digits.
-        history: The earlier conversation, without system messages.
         files: Context files, in the order of the action.
         untrusted: Texts from outside.
         note: The delivery note.
 
     Returns:
-        A system message, the history and one user message.
+        A system message and one user message.
     """
     parts = [
         prompt,
@@ -113,7 +111,6 @@ def lightweight_messages(
     content = _sendable("\n\n".join(part for part in parts if part))
     return [
         {"role": "system", "content": SYSTEM_TEXT},
-        *history,
         {"role": "user", "content": content},
     ]
 

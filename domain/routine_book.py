@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from domain.actor import preferred_id
+from domain.backfills import backfill_answer, backfilled_times, may_backfill, take_backfill
 from domain.capabilities import check_supported
 from domain.errors import DomainError, ErrorKind
 from domain.routine import (
@@ -26,6 +27,8 @@ from domain.routine import (
 )
 from domain.routine_requests import (
     Asker,
+    BackfillAnswer,
+    BackfillRoutine,
     ChangeRoutine,
     CreateRoutine,
     DeleteRoutine,
@@ -35,7 +38,14 @@ from domain.routine_requests import (
 from domain.routine_state import PendingStart, RoutineState
 from domain.run_bookings import RunBookings
 from domain.run_start import StartRun
-from domain.runs import RunRecord, run_workflow_id
+from domain.runs import (
+    FireKind,
+    KeptRun,
+    backfill_occurrence,
+    run_id,
+    run_id_of_workflow,
+    run_workflow_id,
+)
 from domain.schedule import (
     Schedule,
     TemporalSpec,
@@ -178,17 +188,54 @@ class RoutineBook:
                 "manage_mode is creator_only: only the routine's creator may trigger it",
             )
 
+    def backfill(self, request: BackfillRoutine, now: datetime) -> BackfillAnswer:
+        """Note the times to be made up for; they start one after the other.
+
+        Raises:
+            DomainError: `not_found`, `permission_denied`, or what is wrong with the times.
+        """
+        self.check_trigger(TriggerRoutine(actor_id=request.actor_id, scope=request.scope))
+        times = backfilled_times(self.routine, request, self.state.anchor, now)
+        if not request.dry_run:
+            self.state.backfills = sorted({*self.state.backfills, *times})
+        return backfill_answer(self.routine, times, dry_run=request.dry_run)
+
     # What there is to do
 
     def has_work(self) -> bool:
         """Whether the workflow has something to put, start, grant or cancel."""
         state = self.state
-        return self.schedule_is_stale() or bool(state.starts or state.grants or state.cancellations)
+        waiting = state.starts or state.grants or state.cancellations
+        return self.schedule_is_stale() or bool(waiting) or may_backfill(state)
+
+    def has_to_tell(self) -> bool:
+        """Whether somebody has to hear of lost runs or of what is stuck."""
+        return bool(self.state.lost or self.state.alerts)
 
     def request_start(self, run_id: str, start: StartRun) -> None:
         """Note a run that the routine has to start itself."""
         pending = PendingStart(workflow_id=run_workflow_id(run_id), start=start)
         self.state.starts.append(pending)
+
+    def plan_backfill(self, now: datetime) -> None:
+        """Note the next run of a backfill to be started, if it is its turn."""
+        at = take_backfill(self.state)
+        if at is None:
+            return
+        start = StartRun(
+            routine_id=self.routine.id,
+            kind=FireKind.BACKFILL,
+            trigger_detail="backfill",
+            scheduled_at=at,
+            occurred_at=now,
+        )
+        self.request_start(run_id(self.routine.id, backfill_occurrence(at)), start)
+
+    def already_started(self, pending: PendingStart) -> None:
+        """Note that a run existed before; a backfill does not wait for it if it has ended."""
+        run = run_id_of_workflow(pending.workflow_id)
+        if self.state.backfilling == run and run not in self.state.open_runs:
+            self.state.backfilling = None
 
     def take_starts(self) -> list[PendingStart]:
         """The runs to start, once."""
@@ -257,6 +304,10 @@ class RoutineBook:
             instants = single_instants(schedule, now - RENEWAL_DELAY, changes=3)
         if routine.next_run_explicit and routine.next_run_at is not None:
             instants = [*instants, routine.next_run_at]
+            if spec.start_at is not None:
+                # An interval is anchored on the time set by hand and starts after it.
+                start_at = min(spec.start_at, routine.next_run_at)
+                spec = spec.model_copy(update={"start_at": start_at})
         return wanted.model_copy(
             update={
                 "comment": schedule_text(schedule),
@@ -281,11 +332,16 @@ class RoutineBook:
         """The routine as its readers see it."""
         trigger = public_trigger(self.routine.trigger)
         routine = self.routine.model_copy(update={"trigger": trigger})
-        return RoutineAnswer(routine=routine, warnings=self.state.warnings)
+        return RoutineAnswer(
+            routine=routine,
+            warnings=self.state.warnings,
+            skipped=self.state.skipped,
+            backlog=len(self.state.backfills),
+        )
 
-    def runs(self, limit: int) -> list[RunRecord]:
+    def runs(self, limit: int) -> list[KeptRun]:
         """The newest runs first: those that are open, then those that ended."""
-        records = [run.record for run in self.state.open_runs.values()]
+        records = [KeptRun(**run.record.model_dump()) for run in self.state.open_runs.values()]
         return [*reversed(records), *reversed(self.state.ended_runs)][: max(limit, 0)]
 
     def owner(self) -> str:

@@ -7,12 +7,12 @@ whoever may send there acts as the operator.
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from domain.actor import Actor
 from domain.routine import Routine
 from domain.routine_state import RoutineState
-from domain.runs import RunRecord
+from domain.runs import KeptRun
 from domain.scopes import Route, Scope
 
 
@@ -80,13 +80,48 @@ class TriggerRoutine(Asker):
     force: bool = False
 
 
+class BackfillRoutine(Asker):
+    """Body of `backfill`: one run for each time of the schedule from `start` to `end`, inclusive.
+
+    With `dry_run` nothing is started.
+    """
+
+    start: AwareDatetime
+    end: AwareDatetime
+    dry_run: bool = False
+
+
+class BackfillRun(BaseModel):
+    """A time that is made up for, and the run that does so."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scheduled_at: AwareDatetime
+    run_id: str
+
+
+class BackfillAnswer(BaseModel):
+    """The runs of a backfill, oldest first; they start one after the other."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runs: list[BackfillRun]
+    dry_run: bool = False
+
+
 class RoutineAnswer(BaseModel):
-    """The routine after a change, with what the user should know of it."""
+    """The routine after a change, with what the user should know of it.
+
+    `skipped` counts its refused fires by reason, `backlog` the times that a backfill has still to
+    make up for.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     routine: Routine
     warnings: list[str] = []
+    skipped: dict[str, int] = {}
+    backlog: int = 0
 
 
 class RunAccepted(BaseModel):
@@ -109,4 +144,4 @@ class RunList(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    runs: list[RunRecord]
+    runs: list[KeptRun]

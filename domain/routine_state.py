@@ -6,12 +6,13 @@ Owns the serialisable model that goes through continue-as-new, and nothing that 
 
 from pydantic import AwareDatetime, BaseModel
 
-from domain.admission import Decision, RunEnded, Verdict
+from domain.admission import Decision, NoticeKind, RunDefinition, RunEnded, Verdict
 from domain.guardrails import RecentHash
 from domain.routine import Routine
 from domain.routine_outcome import DEFAULT_FAILURE_LIMIT
 from domain.run_start import StartRun
-from domain.runs import RunRecord
+from domain.runs import KeptRun, RunRecord
+from domain.watchdog import DEFAULT_GRACE_SECONDS, Alert
 
 
 class OpenRun(BaseModel):
@@ -39,14 +40,25 @@ class PendingStart(BaseModel):
     start: StartRun
 
 
+class LostRun(BaseModel):
+    """A run whose end the routine has to record and tell, because nobody else will."""
+
+    record: RunRecord
+    definition: RunDefinition | None = None
+    notices: list[NoticeKind] = []
+    consecutive_failures: int = 0
+
+
 class RoutineState(BaseModel):
     """Everything the workflow `Routine` carries from one execution to the next.
 
     `schema_version` grows when a field changes its meaning; new fields have defaults instead.
     `anchor` is where intervals count from. `schedule_revision` grows with every change of what the
     Schedule should be, `put_revision` is the one that was put last. `refusals` and `endings` are
-    what was answered to the runs in `ended_runs`, by run id; `failure_limit` is the worker's
-    setting as it was told last.
+    what was answered to the runs in `ended_runs`, by run id; `failure_limit` and `grace_seconds`
+    are the worker's settings as they were told last. `full_streak` counts the fires in a row that
+    were refused for `max_concurrent`. `backfills` are the times still to be made up for, oldest
+    first, and `backfilling` the run that does so now. `lost` and `alerts` wait to be told.
     """
 
     schema_version: int = 1
@@ -59,10 +71,12 @@ class RoutineState(BaseModel):
     purge_at: AwareDatetime | None = None
 
     open_runs: dict[str, OpenRun] = {}
-    ended_runs: list[RunRecord] = []
+    ended_runs: list[KeptRun] = []
     refusals: dict[str, Verdict] = {}
     endings: dict[str, RunEnded] = {}
     failure_limit: int = DEFAULT_FAILURE_LIMIT
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
+    full_streak: int = 0
     last_admitted_at: AwareDatetime | None = None
     recent_starts: list[AwareDatetime] = []
     recent_hashes: list[RecentHash] = []
@@ -71,5 +85,9 @@ class RoutineState(BaseModel):
     grants: list[str] = []
     cancellations: list[str] = []
     starts: list[PendingStart] = []
+    backfills: list[AwareDatetime] = []
+    backfilling: str | None = None
+    lost: list[LostRun] = []
+    alerts: list[Alert] = []
     schedule_revision: int = 0
     put_revision: int = -1

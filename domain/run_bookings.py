@@ -3,7 +3,7 @@
 Owns every change that a run makes to a `RoutineState`: admission is booked here, outcomes are
 recorded here, leases are kept here. The rules are `domain.guardrails`' (may it start),
 `domain.routine`'s (what an outcome changes) and `domain.run_counting`'s (is it due, what a start
-changes).
+changes); how a verdict is worded is `domain.verdicts`'.
 Source: DESIGN §3 rules 2-4 and 7, triggers-and-actions.md §4, automation.md §7.
 
 Invariants:
@@ -16,16 +16,15 @@ Invariants:
     4. Nothing here awaits, so a check and its booking are one step.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from domain.actions import LightweightAction
 from domain.admission import (
     BeginRun,
     Decision,
     EndRun,
     MarkRun,
     NoticeKind,
-    RunDefinition,
     RunEnded,
     RunMark,
     Verdict,
@@ -34,7 +33,6 @@ from domain.errors import ErrorKind
 from domain.guardrails import (
     AdmissionDecision,
     AdmissionState,
-    Fire,
     Reason,
     RecentHash,
     decide_admission,
@@ -46,26 +44,32 @@ from domain.routine import (
     Routine,
     RoutineStatus,
     can_manage,
-    effective_route,
     record_outcome,
 )
-from domain.routine_state import OpenRun, RoutineState
+from domain.routine_state import LostRun, OpenRun, RoutineState
+from domain.run_conversation import after_run
 from domain.run_counting import (
     count_run,
     is_due,
     pass_over,
     show_present_run,
-    times_stood_for,
 )
-from domain.runs import RunRecord, RunStatus, run_workflow_id
+from domain.runs import KeptRun, RunRecord, RunStatus
+from domain.verdicts import definition_of, fire_of, record_of, verdict_on
+from domain.watchdog import DEFAULT_COOLDOWN_SECONDS, AlertKind, classify
 
 KEPT_RUNS = 100
 KEPT_SUMMARY_CHARS = 200
 KEPT_WARNINGS = 5
+KEPT_MESSAGES = 10
 LEASE_GRACE = timedelta(seconds=60)
 # A queued run holds nothing yet; somebody looks after it as if it ran this long.
 QUEUED_LEASE = timedelta(hours=1)
+# A run that goes on past its limit is looked at again when its alert may be repeated.
+STUCK_LEASE = timedelta(seconds=DEFAULT_COOLDOWN_SECONDS)
 LOST = "lost"
+# So many fires in a row without a free place are worth a word.
+FULL_STREAK = 3
 
 
 class RunBookings:
@@ -102,6 +106,7 @@ class RunBookings:
                 reason=ErrorKind.PERMISSION_DENIED,
                 message="manage_mode is creator_only: only the routine's creator may trigger it",
             )
+        self._state.grace_seconds = request.grace_seconds
         for run_id in request.closed:
             self.lose(run_id, now)
         decision = self._decide(request, now)
@@ -145,13 +150,16 @@ class RunBookings:
             self._record(outcome, now)
         else:
             self._show(now)
+        state.routine = after_run(state.routine, request)
         answer = RunEnded(
             accepted=True,
             consecutive_failures=state.routine.consecutive_failures,
             notices=_notices(before, state.routine),
+            recorded=known.counted and outcome is not None and outcome.kind in _TOLD,
+            next_run_at=state.routine.next_run_at,
         )
         state.endings[record.id] = answer
-        self._keep(record)
+        self._keep(record, message_ids=request.message_ids)
         self.grant_places()
         return answer
 
@@ -166,21 +174,43 @@ class RunBookings:
         return [key for key, run in self._state.open_runs.items() if run.lease_until <= now]
 
     def extend(self, run_id: str, now: datetime) -> None:
-        """Renew the lease of a run that was seen open."""
-        if known := self._state.open_runs.get(run_id):
+        """Renew the lease of a run that was seen open; one that takes too long is reported."""
+        known = self._state.open_runs.get(run_id)
+        if known is None:
+            return
+        definition, started = known.verdict.definition, known.record.started_at
+        if definition is None or started is None or not known.counted:
             known.lease_until = now + _lease(known.verdict)
+            return
+        limit = definition.run_timeout_seconds
+        alert = classify(self._state.routine, now, limit, self._state.grace_seconds)
+        if alert is not None and alert.kind == AlertKind.STUCK:
+            self._state.alerts.append(alert)
+        stuck_at = started + timedelta(seconds=limit + self._state.grace_seconds)
+        known.lease_until = stuck_at if stuck_at > now else now + STUCK_LEASE
 
     def lose(self, run_id: str, now: datetime) -> None:
         """Free the place of a run whose workflow was seen closed without an end reported."""
-        known = self._state.open_runs.pop(run_id, None)
+        state = self._state
+        known = state.open_runs.pop(run_id, None)
         if known is None:
             return
+        before = state.routine
         if known.counted:
             self._record(Outcome(kind=OutcomeKind.ERROR, message=LOST), now)
         else:
             self._show(now)
-        lost = {"status": RunStatus.FAILED, "error": LOST, "finished_at": now}
-        self._keep(known.record.model_copy(update=lost))
+        changes = {"status": RunStatus.FAILED, "error": LOST, "finished_at": now}
+        record = known.record.model_copy(update=changes)
+        self._keep(record)
+        state.lost.append(
+            LostRun(
+                record=record,
+                definition=known.verdict.definition,
+                notices=_notices(before, state.routine),
+                consecutive_failures=state.routine.consecutive_failures,
+            )
+        )
         self.grant_places()
 
     def grant_places(self) -> None:
@@ -202,7 +232,7 @@ class RunBookings:
         del self._state.open_runs[request.run_id]
         decision = recheck_admission(
             self._state.routine,
-            _fire(request),
+            fire_of(request),
             self._admission_state(request),
             now,
         )
@@ -213,7 +243,7 @@ class RunBookings:
 
     def _decide(self, request: BeginRun, now: datetime) -> AdmissionDecision:
         state = self._admission_state(request)
-        decision = decide_admission(self._state.routine, _fire(request), state, now)
+        decision = decide_admission(self._state.routine, fire_of(request), state, now)
         if decision.reason in _BEFORE_SUPERSEDED or is_due(
             self._state.routine, request, self._state.anchor
         ):
@@ -238,14 +268,12 @@ class RunBookings:
         )
 
     def _book(self, request: BeginRun, decision: AdmissionDecision, now: datetime) -> Verdict:
-        verdict = self._verdict(decision, request, now)
         self._state.skipped = decision.skipped
-        record = _record_of(request, self._state.routine.id, verdict, now)
-        if verdict.decision == Decision.SKIP:
-            self._state.refusals[request.run_id] = verdict
-            self._keep(record)
-            self._state.routine = pass_over(self._state.routine, request, now, self._state.anchor)
-            return verdict
+        if decision.decision == "skip":
+            return self._refuse(decision, request, now)
+        verdict = verdict_on(self._state, decision, request, now)
+        record = record_of(request, self._state.routine.id, verdict, now)
+        self._state.full_streak = 0
         admitted = verdict.decision == Decision.RUN
         self._state.open_runs[request.run_id] = OpenRun(
             record=record, verdict=verdict, counted=admitted, lease_until=now + _lease(verdict)
@@ -256,39 +284,22 @@ class RunBookings:
             self._count(record, now)
         return verdict
 
-    def _verdict(self, decision: AdmissionDecision, request: BeginRun, now: datetime) -> Verdict:
-        what = Decision(decision.decision)
-        admitted, routine, anchor = what == Decision.RUN, self._state.routine, self._state.anchor
-        planned = request.scheduled_at or request.occurred_at
-        return Verdict(
-            decision=what,
-            reason=decision.reason,
-            retry_at=decision.retry_at,
-            duplicate_of=decision.duplicate_of,
-            started_at=now if admitted else None,
-            late_seconds=max(0, int((now - planned).total_seconds())),
-            stands_for=times_stood_for(routine, request, now, anchor) if admitted else 1,
-            definition=self._definition(request) if admitted else None,
-        )
-
-    def _definition(self, request: BeginRun) -> RunDefinition:
-        routine = self._state.routine
-        if not isinstance(routine.action, LightweightAction):
-            raise TypeError(f"routine {routine.id!r} has an action that runs cannot carry out")
-        return RunDefinition(
-            routine_id=routine.id,
-            title=routine.title or routine.id,
-            scope=routine.scope,
-            session_key=routine.session_key,
-            timezone=routine.timezone,
-            action=routine.action,
-            route=routine.notify.route or effective_route(routine),
-            notify=routine.notify,
-            run_timeout_seconds=routine.guardrails.run_timeout_seconds
-            or request.run_timeout_seconds,
-            fresh=routine.fresh,
-            resume_thread_id=None if routine.fresh else routine.resume_thread_id,
-        )
+    def _refuse(self, decision: AdmissionDecision, request: BeginRun, now: datetime) -> Verdict:
+        state = self._state
+        is_full = decision.reason == Reason.MAX_CONCURRENT
+        state.full_streak = state.full_streak + 1 if is_full else 0
+        state.routine = pass_over(state.routine, request, now, state.anchor)
+        verdict = verdict_on(self._state, decision, request, now)
+        if state.full_streak == FULL_STREAK:
+            told = {
+                "notices": [NoticeKind.MAX_CONCURRENT],
+                "definition": definition_of(state.routine, request),
+            }
+            verdict = verdict.model_copy(update=told)
+        state.refusals[request.run_id] = verdict
+        record = record_of(request, state.routine.id, verdict, now)
+        self._keep(record, retry_at=verdict.retry_at)
+        return verdict
 
     def _remember(self, request: BeginRun, now: datetime) -> None:
         """Book a start for the limits, and forget those too old to limit anything."""
@@ -338,14 +349,20 @@ class RunBookings:
     def _present(self, routine: Routine) -> Routine:
         return show_present_run(routine, self._state.open_runs.values())
 
-    def _keep(self, record: RunRecord) -> None:
-        kept = record.model_copy(
-            update={
-                "summary": record.summary[:KEPT_SUMMARY_CHARS] if record.summary else None,
-                "warnings": record.warnings[:KEPT_WARNINGS],
-            }
-        )
+    def _keep(
+        self,
+        record: RunRecord,
+        *,
+        retry_at: datetime | None = None,
+        message_ids: Sequence[str] = (),
+    ) -> None:
+        values = record.model_dump()
+        values["summary"] = record.summary[:KEPT_SUMMARY_CHARS] if record.summary else None
+        values["warnings"] = record.warnings[:KEPT_WARNINGS]
+        kept = KeptRun(**values, retry_at=retry_at, message_ids=list(message_ids)[:KEPT_MESSAGES])
         state = self._state
+        if state.backfilling == record.id:
+            state.backfilling = None
         state.ended_runs = [*state.ended_runs, kept][-KEPT_RUNS:]
         known = {record.id for record in state.ended_runs}
         state.refusals = {key: value for key, value in state.refusals.items() if key in known}
@@ -358,6 +375,10 @@ _BEFORE_SUPERSEDED = frozenset(
 )
 
 
+# The outcomes that a completion hook is told of (automation.md §11).
+_TOLD = frozenset({OutcomeKind.OK, OutcomeKind.ERROR})
+
+
 def _is_full(decision: AdmissionDecision) -> bool:
     return decision.decision == "queue" or decision.reason == Reason.MAX_CONCURRENT
 
@@ -366,43 +387,6 @@ def _lease(verdict: Verdict) -> timedelta:
     if verdict.definition is None:
         return QUEUED_LEASE
     return timedelta(seconds=verdict.definition.run_timeout_seconds) + LEASE_GRACE
-
-
-def _fire(request: BeginRun) -> Fire:
-    return Fire(
-        kind=request.kind,
-        scheduled_at=request.scheduled_at,
-        occurred_at=request.occurred_at,
-        content_hash=request.content_hash,
-        delivery_digest=request.delivery_digest,
-        force=request.force,
-    )
-
-
-_STATUS_OF = {
-    Decision.RUN: RunStatus.RUNNING,
-    Decision.QUEUE: RunStatus.QUEUED,
-    Decision.SKIP: RunStatus.SKIPPED,
-}
-
-
-def _record_of(request: BeginRun, routine_id: str, verdict: Verdict, now: datetime) -> RunRecord:
-    return RunRecord(
-        id=request.run_id,
-        routine_id=routine_id,
-        workflow_id=run_workflow_id(request.run_id),
-        trigger_type=request.kind,
-        trigger_detail=request.trigger_detail,
-        occurred_at=request.occurred_at,
-        scheduled_at=request.scheduled_at,
-        started_at=verdict.started_at,
-        finished_at=now if verdict.decision == Decision.SKIP else None,
-        status=_STATUS_OF[verdict.decision],
-        reason=verdict.reason,
-        duplicate_of=verdict.duplicate_of,
-        stands_for=verdict.stands_for,
-        hop=request.hop,
-    )
 
 
 def _notices(before: Routine, after: Routine) -> list[NoticeKind]:

@@ -7,7 +7,7 @@ triggers-and-actions.md.
 from enum import StrEnum
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from domain.deliveries import DeliveryStatus
 from domain.identifiers import routine_workflow_id
@@ -39,7 +39,10 @@ class DeliveryView(BaseModel):
 
 
 class RunView(BaseModel):
-    """Everything known of a run; also the result of its workflow. `text` is the whole reply."""
+    """Everything known of a run; also the result of its workflow.
+
+    `text` is the whole reply, `retry_at` when a refused fire would have passed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,6 +50,7 @@ class RunView(BaseModel):
     title: str = ""
     stage: RunStage
     late_seconds: int = 0
+    retry_at: AwareDatetime | None = None
     text: str = ""
     model: str | None = None
     deliveries: list[DeliveryView] = []

@@ -79,6 +79,17 @@ class RunRecord(BaseModel):
     thread_id: str | None = None
 
 
+class KeptRun(RunRecord):
+    """A run as its routine keeps it: the record, and what else its readers ask for.
+
+    `retry_at` is when a refused fire would have passed, `message_ids` what channels call the texts
+    that were sent.
+    """
+
+    retry_at: AwareDatetime | None = None
+    message_ids: list[str] = []
+
+
 def run_id(routine_id: str, occurrence: str) -> str:
     """The id of a routine's run."""
     return f"{routine_id}/{occurrence}"

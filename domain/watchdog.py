@@ -58,7 +58,7 @@ def classify(
         if running_for is None or running_for < run_timeout_seconds + grace_seconds:
             return None
         return Alert(kind=AlertKind.STUCK, running_for=running_for)
-    overdue_by = _seconds_since(_due_at(routine), now)
+    overdue_by = _seconds_since(due_at(routine), now)
     if overdue_by is None or overdue_by < grace_seconds:
         return None
     return Alert(kind=AlertKind.OVERDUE, overdue_by=overdue_by)
@@ -86,7 +86,11 @@ def format_duration(seconds: float) -> str:
     return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def _due_at(routine: Routine) -> datetime | None:
+def due_at(routine: Routine) -> datetime | None:
+    """The time a routine that is not running is measured by: that of its waiting run, or the next.
+
+    Null where there is none.
+    """
     waits = routine.run_state == RunState.WAITING_FOR_SESSION
     return (routine.due_since if waits else None) or routine.next_run_at
 

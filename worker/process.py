@@ -21,20 +21,28 @@ import structlog
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities import watchdog as watching
+from activities.alerts import AlertActivities
+from activities.announcements import Announcer
 from activities.channels import build_channels
 from activities.control import ControlActivities, PauseFlag
 from activities.deliveries import DeliveryActivities
 from activities.entities import EntityActivities, RunLimits
 from activities.entity_updates import EntityUpdates
+from activities.hooks import HookActivities, load_hook
+from activities.maintenance import MaintenanceActivities, put_maintenance_schedules
+from activities.messenger import Messenger
 from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
-from activities.store import Store, open_store
+from activities.store import open_store
 from activities.waking import WakingActivities
+from activities.watchdog import Watchdog
 from activities.workspace import Workspace
 from client.settings import Settings, resolve_secret, resolve_secrets
 from domain.errors import DomainError, ErrorKind
-from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, SERVED_QUEUES
+from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, SERVED_QUEUES, WATCH_QUEUE
+from domain.maintenance import MaintenanceJobs
 from worker.cancellation import (
     model_heartbeat_throttle,
     pushes_cancellations,
@@ -43,6 +51,7 @@ from worker.cancellation import (
 from worker.model_source import Progress, model_chain
 from worker.sandbox import workflow_runner
 from workflows.control import Control
+from workflows.maintenance import Maintenance
 from workflows.routine import RoutineWorkflow
 from workflows.routine_run import RoutineRun
 
@@ -93,6 +102,7 @@ async def running_workers(
     environ: Mapping[str, str],
     queues: Sequence[str],
     progress: Progress | None = None,
+    jobs: MaintenanceJobs | None = None,
 ) -> AsyncGenerator["asyncio.Task[None]"]:
     """Serve queues while the context is open, and drain when it closes.
 
@@ -102,6 +112,7 @@ async def running_workers(
         environ: Where `env:` references are looked up.
         queues: Names as `check_queues` gives them.
         progress: Told how far the local model's weights are fetched.
+        jobs: Maintenance jobs of the embedding program; ours are added to them.
 
     Yields:
         A task that ends only by the fault of a worker.
@@ -112,7 +123,16 @@ async def running_workers(
     async with AsyncExitStack() as stack:
         # Only model calls are worth the question; a worker without them takes the safe answer.
         pushed = LLM_QUEUE in queues and await pushes_cancellations(client)
-        served = await _open(stack, client, settings, environ, queues, progress, pushed=pushed)
+        served = await _open(
+            stack,
+            client,
+            settings,
+            environ,
+            queues,
+            progress,
+            pushed=pushed,
+            jobs=jobs or MaintenanceJobs(),
+        )
         workers = [_worker(client, settings, name, served[name], pushed=pushed) for name in queues]
         serving = asyncio.create_task(_serve(workers))
         _log.info("serving", queues=list(queues), cancellation="pushed" if pushed else "polled")
@@ -138,40 +158,24 @@ async def _open(
     progress: Progress | None,
     *,
     pushed: bool,
+    jobs: MaintenanceJobs,
 ) -> dict[str, _Queue]:
     """Open what the queues need and bind their activities to it."""
-    pause = PauseFlag(client)
     served = {name: _Queue() for name in SERVED_QUEUES}
     if ENTITIES_QUEUE in queues:
-        runs = RunActivities(client)
-        served[ENTITIES_QUEUE] = _Queue(
-            workflows=[RoutineWorkflow, Control],
-            activities=[
-                ScheduleActivities(client).put_schedule,
-                runs.start_run,
-                runs.find_closed,
-                WakingActivities(client).wake_parked,
-            ],
-        )
-    if not {RUNS_QUEUE, LLM_QUEUE} & set(queues):
+        served[ENTITIES_QUEUE] = _entities(client)
+    if set(queues) == {ENTITIES_QUEUE}:
         return served
-    url = resolve_secret(settings.store.url, environ, "store.url")
-    store = await stack.enter_async_context(await open_store(url))
+    store = await stack.enter_async_context(
+        await open_store(resolve_secret(settings.store.url, environ, "store.url"))
+    )
+    pause = PauseFlag(client)
+    messenger = _messenger(stack, settings, environ)
+    cooldown = timedelta(seconds=settings.watchdog_cooldown_seconds)
+    alerts = AlertActivities(store, messenger, cooldown)
     if RUNS_QUEUE in queues:
-        limits = RunLimits(settings.run_timeout_seconds, settings.failure_limit)
-        entities = EntityActivities(client, EntityUpdates(client), pause, limits)
-        deliveries = await _deliveries(stack, settings, environ, store)
-        served[RUNS_QUEUE] = _Queue(
-            workflows=[RoutineRun],
-            activities=[
-                entities.begin_run,
-                entities.claim_grant,
-                entities.mark_run,
-                entities.end_run,
-                deliveries.finish_run,
-                ControlActivities(client).system_pause,
-            ],
-        )
+        deliveries = DeliveryActivities(store, messenger)
+        served[RUNS_QUEUE] = _runs(client, settings, pause, deliveries, alerts)
     if LLM_QUEUE in queues:
         chain = await stack.enter_async_context(model_chain(settings, environ, progress))
         models = ModelActivities(
@@ -180,23 +184,78 @@ async def _open(
             prices=settings.prices,
             workspace=Workspace(settings.workspace),
             pause=pause,
+            announcer=Announcer(store, messenger) if settings.start_notices else None,
             silent_beat=silent_model_beat(pushed=pushed),
         )
         stack.push_async_callback(models.close)
         served[LLM_QUEUE] = _Queue(activities=[models.call_model])
+    if WATCH_QUEUE in queues:
+        watchdog = Watchdog(
+            client,
+            alerts,
+            grace=timedelta(seconds=settings.watchdog_grace_seconds),
+            run_timeout=timedelta(seconds=settings.run_timeout_seconds),
+        )
+        jobs.register(watching.NAME, watching.INTERVAL, watchdog.work)
+        await put_maintenance_schedules(client, jobs)
+        served[WATCH_QUEUE] = _Queue(
+            workflows=[Maintenance], activities=[MaintenanceActivities(jobs).do_maintenance]
+        )
     return served
 
 
-async def _deliveries(
-    stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str], store: Store
-) -> DeliveryActivities:
+def _entities(client: Client) -> _Queue:
+    """What needs Temporal alone."""
+    runs = RunActivities(client)
+    return _Queue(
+        workflows=[RoutineWorkflow, Control],
+        activities=[
+            ScheduleActivities(client).put_schedule,
+            runs.start_run,
+            runs.find_closed,
+            WakingActivities(client).wake_parked,
+        ],
+    )
+
+
+def _runs(
+    client: Client,
+    settings: Settings,
+    pause: PauseFlag,
+    deliveries: DeliveryActivities,
+    alerts: AlertActivities,
+) -> _Queue:
+    hook = load_hook(settings.completion_hook)
+    limits = RunLimits(
+        run_timeout_seconds=settings.run_timeout_seconds,
+        failure_limit=settings.failure_limit,
+        grace_seconds=settings.watchdog_grace_seconds,
+        hook=hook is not None,
+    )
+    entities = EntityActivities(client, EntityUpdates(client), pause, limits)
+    return _Queue(
+        workflows=[RoutineRun],
+        activities=[
+            entities.begin_run,
+            entities.claim_grant,
+            entities.mark_run,
+            entities.end_run,
+            deliveries.finish_run,
+            alerts.send_alert,
+            HookActivities(hook).routine_completed,
+            ControlActivities(client).system_pause,
+        ],
+    )
+
+
+def _messenger(stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str]) -> Messenger:
     specs = {
         name: resolve_secrets(spec, environ, f"channels.{name}")
         for name, spec in settings.channels.by_name.items()
     }
     channels = build_channels(specs, folder=settings.store.folder, console=sys.stdout)
     stack.push_async_callback(channels.close)
-    return DeliveryActivities(store, channels, settings.channels.default)
+    return Messenger(channels, settings.channels.default)
 
 
 def _worker(
@@ -211,7 +270,11 @@ def _worker(
             "max_task_queue_activities_per_second": settings.queues.llm.rate_per_second,
         }
     else:
-        sizes = settings.queues.entities if name == ENTITIES_QUEUE else settings.queues.runs
+        sizes = {
+            ENTITIES_QUEUE: settings.queues.entities,
+            RUNS_QUEUE: settings.queues.runs,
+            WATCH_QUEUE: settings.queues.watch,
+        }[name]
         slots = {
             "max_concurrent_workflow_tasks": sizes.workflow_tasks,
             "max_concurrent_activities": sizes.activities,

@@ -11,9 +11,10 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.handlers import guarded, guarded_signal
+from workflows.telling import tell_alert, tell_lost
 
 with workflow.unsafe.imports_passed_through():
     from ulid import ULID
@@ -24,8 +25,11 @@ with workflow.unsafe.imports_passed_through():
     from activities.schedules import ScheduleActivities
     from domain.admission import BeginRun, EndRun, MarkRun, RunEnded, Verdict
     from domain.errors import DomainError
+    from domain.routine import PausedReason
     from domain.routine_book import RoutineBook
     from domain.routine_requests import (
+        BackfillAnswer,
+        BackfillRoutine,
         ChangeRoutine,
         CreateRoutine,
         DeleteRoutine,
@@ -48,6 +52,8 @@ with workflow.unsafe.imports_passed_through():
     )
 
 MAX_AGE = timedelta(hours=24)
+# Well within the shortest retention we set up a namespace with.
+TOLD_BY_RUNS = timedelta(days=5)
 
 
 @workflow.defn(name="Routine")
@@ -61,6 +67,7 @@ class RoutineWorkflow:
         self._book = RoutineBook(start.state) if start.state else None
         self._alarm: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._upgrade = False
         if self._book is None and start.create is not None:
             try:
@@ -85,11 +92,12 @@ class RoutineWorkflow:
             await self._put_schedule(self._book)
             await self._send_out(self._book)
             await self._check_leases(self._book)
+            await self._tell(self._book)
             self._describe()
             if self._is_idle(self._book) and self._wants_renewal():
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 # Something may have come in while the last handlers finished.
-                if self._is_idle(self._book):
+                if self._is_idle(self._book) and self._wants_renewal():
                     workflow.continue_as_new(StartRoutine(state=self._book.state))
         await workflow.wait_condition(workflow.all_handlers_finished)
 
@@ -151,6 +159,12 @@ class RoutineWorkflow:
         change = request or ChangeRoutine()
         self._ready().change(change, {"status": "active"}, workflow.now())
 
+    @workflow.update
+    @guarded
+    def backfill(self, request: BackfillRoutine) -> BackfillAnswer:
+        """Make up for missed times, one run after the other."""
+        return self._ready().backfill(request, workflow.now())
+
     @workflow.update(name="trigger")
     @guarded
     def trigger_update(self, request: TriggerRoutine | None = None) -> RunAccepted:
@@ -191,6 +205,7 @@ class RoutineWorkflow:
     def end_run(self, request: EndRun) -> RunEnded:
         """Record a run's outcome."""
         answer = self._ready().bookings.end_run(request, workflow.now())
+        self._publish_due(answer.next_run_at)
         self._describe()
         return answer
 
@@ -222,11 +237,12 @@ class RoutineWorkflow:
     def _is_idle(self, book: RoutineBook) -> bool:
         rang = self._alarm is not None and self._alarm.done()
         renew = self._renewal is not None and self._renewal.done()
-        return not (rang or renew or book.has_work() or book.purged(workflow.now()))
+        told = self._telling.done() if self._telling else book.has_to_tell()
+        return not (rang or renew or told or book.has_work() or book.purged(workflow.now()))
 
     def _wants_renewal(self) -> bool:
         info = workflow.info()
-        return (
+        return self._telling is None and (
             self._upgrade
             or info.is_continue_as_new_suggested()
             or workflow.now() - info.start_time > MAX_AGE
@@ -240,17 +256,24 @@ class RoutineWorkflow:
         if not book.schedule_is_stale():
             return
         revision = book.state.schedule_revision
-        wanted = book.wanted_schedule(workflow.now())
-        await workflow.execute_activity_method(
-            ScheduleActivities.put_schedule,
-            wanted,
-            start_to_close_timeout=timeouts.SCHEDULE_START_TO_CLOSE,
-            retry_policy=timeouts.SCHEDULE_RETRY,
-            summary="put the schedule",
-        )
+        # When its only time has passed a Schedule has nothing left to be paused: putting it again
+        # costs the server as much as a fire, and one-shots often end together.
+        ended = book.routine.paused_reason == PausedReason.SCHEDULE_ENDED
+        if not (ended and workflow.patched("2026-11-21-ended-schedule-stays")):
+            await workflow.execute_activity_method(
+                ScheduleActivities.put_schedule,
+                book.wanted_schedule(workflow.now()),
+                start_to_close_timeout=timeouts.SCHEDULE_START_TO_CLOSE,
+                retry_policy=timeouts.SCHEDULE_RETRY,
+                summary="put the schedule",
+            )
         book.schedule_put(revision)
         self._start_what_was_missed(book)
         self._plan_renewal(book)
+        self._publish(book)
+
+    def _publish(self, book: RoutineBook) -> None:
+        """Write what the routine is found by: its status, and when it is due."""
         routine = book.routine
         updates: list[SearchAttributeUpdate[Any]] = [attributes.STATUS.value_set(routine.status)]
         if routine.next_run_at is None:
@@ -282,8 +305,9 @@ class RoutineWorkflow:
 
     async def _send_out(self, book: RoutineBook) -> None:
         """Start, grant and cancel runs, as handlers have decided."""
+        book.plan_backfill(workflow.now())
         for pending in book.take_starts():
-            await workflow.execute_activity_method(
+            started = await workflow.execute_activity_method(
                 RunActivities.start_run,
                 StartRunRequest(
                     workflow_id=pending.workflow_id,
@@ -296,6 +320,8 @@ class RoutineWorkflow:
                 retry_policy=timeouts.ENTITY_RETRY,
                 summary="start a run",
             )
+            if started is False:
+                book.already_started(pending)
         for granted in book.take_grants():
             if not await self._signal(granted, "granted"):
                 book.bookings.lose(granted, workflow.now())
@@ -331,6 +357,30 @@ class RoutineWorkflow:
                     book.bookings.extend(item, workflow.now())
         self._arm()
 
+    async def _tell(self, book: RoutineBook) -> None:
+        """Have lost runs recorded and alerts sent; who does so may take long, and is not awaited.
+
+        What waits is in the state until it is told, so a crash or a new execution tells it again.
+        """
+        if self._telling is not None and self._telling.done():
+            self._telling = None
+        if self._telling is None and book.has_to_tell():
+            self._telling = asyncio.create_task(self._tell_all(book))
+
+    async def _tell_all(self, book: RoutineBook) -> None:
+        try:
+            for lost in list(book.state.lost):
+                await tell_lost(lost)
+                book.state.lost.remove(lost)
+            for alert in list(book.state.alerts):
+                await tell_alert(book.routine, alert)
+                book.state.alerts.remove(alert)
+        except ActivityError as error:
+            # Only what cannot be done by trying again ends here; trying it again would never end.
+            workflow.logger.error("could not be told: %s", error)
+            book.state.lost.clear()
+            book.state.alerts.clear()
+
     # Inside
 
     def _ready(self) -> RoutineBook:
@@ -365,6 +415,15 @@ class RoutineWorkflow:
             self._alarm = asyncio.create_task(
                 workflow.sleep(_until(due), summary="look at open runs")
             )
+
+    def _publish_due(self, due: datetime | None) -> None:
+        """Write a next time that outlasts the visibility of the run that would tell it.
+
+        Nearer ones are told by the run's own last upsert, which saves the routine an event with
+        every run (DESIGN §3 rules 13 and 15).
+        """
+        if due is not None and due - workflow.now() > TOLD_BY_RUNS:
+            workflow.upsert_search_attributes([attributes.DUE.value_set(due)])
 
     def _describe(self) -> None:
         if self._book is not None:

@@ -7,7 +7,7 @@ automation.md §7.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
     from activities import timeouts
     from activities.control import ControlActivities
-    from activities.deliveries import DeliveryActivities, FinishRun, Part
+    from activities.deliveries import DeliveryActivities, DeliveryReceipt, FinishRun
     from activities.entities import EntityActivities
     from activities.failures import (
         RUN_TIMED_OUT,
@@ -32,19 +32,18 @@ with workflow.unsafe.imports_passed_through():
         application_error_of,
         model_failure_of,
     )
+    from activities.hooks import HookActivities, RoutineCompleted
     from activities.models import CallModel, ModelAnswer
     from domain.admission import (
         BeginRun,
         Decision,
         EndRun,
-        NoticeKind,
         RunDefinition,
-        RunEnded,
         Verdict,
     )
-    from domain.deliveries import DeliveryStatus
+    from domain.deliveries import DeliveryStatus, Part
     from domain.identifiers import RUNS_QUEUE
-    from domain.notices import failure_notice, final_notice, success_notice
+    from domain.notices import final_notice, notice_parts, start_notice, success_notice
     from domain.outcome import classify_reply, should_notify, to_record_outcome
     from domain.routine import render_prompt
     from domain.run_start import StartRun
@@ -87,6 +86,8 @@ class RoutineRun:
         self._work: asyncio.Task[ModelAnswer | None] | None = None
         self._cancel_reason = "cancelled by user"
         self._calls = ModelCalls(budget=timedelta())
+        self._receipts: list[DeliveryReceipt] = []
+        self._next_due: datetime | None = None
         self._view = RunView(
             record=RunRecord(
                 id=run_id_of_workflow(info.workflow_id),
@@ -172,6 +173,8 @@ class RoutineRun:
                 reason=verdict.reason,
                 duplicate_of=verdict.duplicate_of,
             )
+            self._view = self._view.model_copy(update={"retry_at": verdict.retry_at})
+            self._next_due = verdict.next_run_at
             return None
         definition = self._definition = verdict.definition
         self._calls.budget = timedelta(seconds=definition.run_timeout_seconds)
@@ -224,6 +227,7 @@ class RoutineRun:
             max_tokens=definition.action.max_tokens,
             delivery_note=f"The reply goes to {definition.route.text}.",
             timeout_seconds=float(definition.run_timeout_seconds),
+            announcement=_part(definition, "start", start_notice(definition.title, record)),
         )
         while True:
             self._stage(RunStage.MODEL)
@@ -263,7 +267,7 @@ class RoutineRun:
         )
         status = self._view.record.status
         if status in {RunStatus.OK, RunStatus.ATTENTION, RunStatus.SKIPPED, RunStatus.CANCELLED}:
-            await self._deliver(self._final_part(answer))
+            await self._deliver(self._refusal_parts() + self._final_part(answer))
         if status != RunStatus.SKIPPED:
             await self._report()
         self._stage(RunStage.ENDED)
@@ -300,7 +304,13 @@ class RoutineRun:
                 late_seconds=late,
                 truncated=answer.truncated,
             )
-        return [Part(part="final", route=definition.route, text=text)]
+        return [_part(definition, "final", text)]
+
+    def _refusal_parts(self) -> list[Part]:
+        verdict = self._verdict
+        if verdict is None or verdict.definition is None or verdict.decision != Decision.SKIP:
+            return []
+        return notice_parts(verdict.notices, verdict.definition, self._view.record)
 
     async def _deliver(self, parts: list[Part]) -> None:
         """Write the record and send the parts; a reply nobody could be given is a failure."""
@@ -319,6 +329,7 @@ class RoutineRun:
             retry_policy=timeouts.DELIVERY_RETRY,
             summary="deliver and record" if parts else "record",
         )
+        self._receipts += finished.deliveries
         views = [DeliveryView.model_validate(item.model_dump()) for item in finished.deliveries]
         self._view = self._view.model_copy(update={"deliveries": self._view.deliveries + views})
         for item in views:
@@ -331,35 +342,56 @@ class RoutineRun:
     async def _report(self) -> None:
         """Tell the routine, then people where the routine says so."""
         self._stage(RunStage.OUTCOME)
-        record = self._view.record
-        first = next((d.message_id for d in self._view.deliveries if d.message_id), None)
-        ended = await ask_entity(
-            EntityActivities.end_run, EndRun(record=record, message_id=first), "report the end"
-        )
+        record, definition = self._view.record, self._definition
+        ended = await ask_entity(EntityActivities.end_run, self._end(), "report the end")
+        self._next_due = ended.next_run_at
+        if ended.recorded and ended.hook:
+            await self._tell_hook()
         failed = record.status in {RunStatus.FAILED, RunStatus.TIMED_OUT}
         if not failed and not ended.notices:
             return
-        await self._deliver(
-            [part for notice in ended.notices for part in self._notice_part(notice, ended)]
+        notices: list[Part] = []
+        if definition is not None:
+            notices = notice_parts(
+                ended.notices,
+                definition,
+                record,
+                late_seconds=self._view.late_seconds,
+                failures=ended.consecutive_failures,
+            )
+        await self._deliver(notices)
+
+    def _end(self) -> EndRun:
+        """The end of this run, with what the next one goes on from."""
+        sent = [item for item in self._receipts if item.message_id]
+        threaded = self._definition is not None and self._definition.threaded
+        replies = [item.message_id for item in sent if threaded and item.replyable]
+        return EndRun(
+            record=self._view.record,
+            message_id=next(iter(replies), None),
+            message_ids=[item.message_id for item in sent if item.message_id],
+            message_gone=any(item.gone for item in self._receipts),
         )
 
-    def _notice_part(self, kind: NoticeKind, ended: RunEnded) -> list[Part]:
-        definition = self._definition
-        if definition is None:
-            return []
+    async def _tell_hook(self) -> None:
         record = self._view.record
-        if kind == NoticeKind.FIRST_FAILURE and not should_notify(
-            record.status, definition.notify, None
-        ):
-            return []
-        text = failure_notice(
-            kind,
-            definition.title,
-            record,
-            late_seconds=self._view.late_seconds,
-            failures=ended.consecutive_failures,
-        )
-        return [Part(part=kind, route=definition.route, text=text)]
+        outcome = to_record_outcome(record.status, record.error)
+        try:
+            await workflow.execute_activity_method(
+                HookActivities.routine_completed,
+                RoutineCompleted(
+                    routine_id=record.routine_id,
+                    title=self._view.title,
+                    record=record,
+                    error=outcome.message if outcome else None,
+                ),
+                task_queue=RUNS_QUEUE,
+                start_to_close_timeout=timeouts.HOOK_START_TO_CLOSE,
+                retry_policy=timeouts.HOOK_RETRY,
+                summary="call the completion hook",
+            )
+        except ActivityError as error:
+            workflow.logger.warning("the completion hook was not called: %s", error)
 
     # State
 
@@ -412,12 +444,20 @@ class RoutineRun:
             attributes.OUTCOME.value_set(outcome.kind if outcome else record.status),
             attributes.LATE_SECONDS.value_set(self._view.late_seconds),
         ]
+        if self._next_due is not None:
+            # The routine's next time: the watchdog reads it here, so that the routine need not
+            # write it with every run.
+            updates.append(attributes.DUE.value_set(self._next_due))
         spent = self._calls.spent
         if spent.tokens is not None:
             updates.append(attributes.TOKENS.value_set(spent.tokens))
         if spent.cost_micros is not None:
             updates.append(attributes.COST_USD.value_set(spent.cost_micros / 1_000_000))
         workflow.upsert_search_attributes(updates)
+
+
+def _part(definition: RunDefinition, name: str, text: str) -> Part:
+    return Part(part=name, route=definition.route, reply_to=definition.reply_to, text=text)
 
 
 def _is_system_pause(error: ActivityError) -> bool:

@@ -6,6 +6,14 @@ Source: triggers-and-actions.md §9, automation.md §2.
 """
 
 from activities.channels.building import Channels, build_channels
-from activities.channels.channel import Ambiguous, Channel, Refused
+from activities.channels.channel import Ambiguous, Channel, MessageGone, Outgoing, Refused
 
-__all__ = ["Ambiguous", "Channel", "Channels", "Refused", "build_channels"]
+__all__ = [
+    "Ambiguous",
+    "Channel",
+    "Channels",
+    "MessageGone",
+    "Outgoing",
+    "Refused",
+    "build_channels",
+]

@@ -5,6 +5,7 @@ Owns the protocol and the two ways in which sending can fail. Source: triggers-a
 Invariant: a channel that cannot rule out that a text arrived says `Ambiguous`, never `Refused`.
 """
 
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from domain.scopes import Route
@@ -24,8 +25,35 @@ class Refused(Exception):
         self.retryable = retryable
 
 
+class MessageGone(Refused):
+    """Nothing was delivered, because the message to reply to does not exist any more."""
+
+
 class Ambiguous(Exception):
     """Nobody knows whether the text was delivered: the answer is missing, not the sending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A text as a channel is given it.
+
+    Attributes:
+        key: Identifies this text for ever.
+        route: Whose `receive_id` names the target, if there is one.
+        text: What to deliver.
+        run_id: The run that says it, null for what no run says.
+        part: Which text of the run it is.
+        repeated: The key may have been sent before; otherwise nobody ever tried.
+        reply_to: The message to send it under, where the channel can.
+    """
+
+    key: str
+    route: Route
+    text: str
+    run_id: str | None
+    part: str
+    repeated: bool = False
+    reply_to: str | None = None
 
 
 class Channel(Protocol):
@@ -37,28 +65,23 @@ class Channel(Protocol):
         ...
 
     @property
+    def threads(self) -> bool:
+        """Whether a later text can be sent as a reply to the id that `send` returned."""
+        ...
+
+    @property
     def retry_seconds(self) -> float:
         """How long to wait after the first refusal."""
         ...
 
-    async def send(
-        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
-    ) -> str:
+    async def send(self, message: Outgoing) -> str:
         """Deliver a text.
-
-        Args:
-            key: Identifies this text for ever.
-            route: Whose `receive_id` names the target, if there is one.
-            text: What to deliver.
-            run_id: The run that says it.
-            part: Which text of the run it is.
-            repeated: The key may have been sent before; otherwise nobody ever tried.
 
         Returns:
             The channel's own id of what it sent.
 
         Raises:
-            Refused: It was not delivered.
+            Refused: It was not delivered; `MessageGone` when that is why.
             Ambiguous: It may have been.
         """
         ...

@@ -7,8 +7,7 @@ import asyncio
 import threading
 from typing import TextIO
 
-from activities.channels.channel import RETRY_SECONDS, Ambiguous, Refused
-from domain.scopes import Route
+from activities.channels.channel import RETRY_SECONDS, Ambiguous, Outgoing, Refused
 
 # A model's text must not steer the terminal it is shown on.
 _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
@@ -18,6 +17,7 @@ class ConsoleSender:
     """Writes one block per text: run and part, then the text, then an empty line."""
 
     deduplicates = False
+    threads = False
     retry_seconds = RETRY_SECONDS
 
     def __init__(self, stream: TextIO) -> None:
@@ -29,15 +29,14 @@ class ConsoleSender:
         self._stream = stream
         self._turn = threading.Lock()
 
-    async def send(
-        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
-    ) -> str:
+    async def send(self, message: Outgoing) -> str:
         """Write the text; its key is the id."""
-        target = f" to {route.receive_id}" if route.receive_id else ""
-        block = f"--- {run_id} {part}{target}\n{text.rstrip()}\n\n".translate(_CONTROLS)
+        target = f" to {message.route.receive_id}" if message.route.receive_id else ""
+        whose = f"{message.run_id} {message.part}" if message.run_id else message.part
+        block = f"--- {whose}{target}\n{message.text.rstrip()}\n\n".translate(_CONTROLS)
         # A terminal or pipe that nobody reads blocks its writer.
         await asyncio.to_thread(self._write, block)
-        return key
+        return message.key
 
     def _write(self, block: str) -> None:
         encoding = self._stream.encoding or "utf-8"

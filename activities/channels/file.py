@@ -1,6 +1,6 @@
 """The channel `file`: one JSON object a line.
 
-Owns the format `{key, run_id, part, route, text, sent_at}` and writing each key once.
+Owns the format `{key, run_id, part, route, reply_to, text, sent_at}` and writing each key once.
 
 Invariants:
     1. A key is in a file at most once, whoever writes and whoever is killed: looking for it and
@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final
 
 from pydantic import BaseModel, ValidationError
 
-from activities.channels.channel import RETRY_SECONDS, Ambiguous, Refused
+from activities.channels.channel import RETRY_SECONDS, Ambiguous, Outgoing, Refused
 from activities.clock import Clock, utc_now
 from activities.file_locks import FileLockTimeout, locked
 from domain.scopes import Route
@@ -43,6 +43,7 @@ class FileSender:
     """Appends to one file, or to its neighbour that the route's target names."""
 
     deduplicates = True
+    threads = True
     retry_seconds = RETRY_SECONDS
 
     def __init__(self, path: Path, clock: Clock = utc_now) -> None:
@@ -55,21 +56,20 @@ class FileSender:
         self._path = path
         self._clock = clock
 
-    async def send(
-        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
-    ) -> str:
+    async def send(self, message: Outgoing) -> str:
         """Append the text, a repeated one unless its key is there; the key is the id."""
-        path = self._path_of(route)
+        path = self._path_of(message.route)
         line = {
-            "key": key,
-            "run_id": run_id,
-            "part": part,
-            "route": route.text,
-            "text": text,
+            "key": message.key,
+            "run_id": message.run_id,
+            "part": message.part,
+            "route": message.route.text,
+            "reply_to": message.reply_to,
+            "text": message.text,
             "sent_at": format_timestamp(self._clock()),
         }
-        await asyncio.to_thread(_append, path, line, key if repeated else None)
-        return key
+        await asyncio.to_thread(_append, path, line, message.key if message.repeated else None)
+        return message.key
 
     def _path_of(self, route: Route) -> Path:
         name = route.receive_id

@@ -13,16 +13,16 @@ import asyncio
 import base64
 import binascii
 import json
+from http import HTTPStatus
 from typing import Final, TypeGuard
 
 import httpx
 from pydantic import BaseModel
 from standardwebhooks import Webhook
 
-from activities.channels.channel import Ambiguous, Refused
+from activities.channels.channel import Ambiguous, MessageGone, Outgoing, Refused
 from activities.clock import Clock, utc_now
 from domain.channels import WebhookChannel
-from domain.scopes import Route
 
 MAX_ID_CHARS: Final = 200
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -45,7 +45,9 @@ class _Answer(BaseModel):
 
 
 class WebhookSender:
-    """Posts `{key, run_id, part, text, target}`."""
+    """Posts `{key, run_id, part, text, target, reply_to}`."""
+
+    threads = True
 
     def __init__(
         self, spec: WebhookChannel, client: httpx.AsyncClient, clock: Clock = utc_now
@@ -68,18 +70,17 @@ class WebhookSender:
         self._clock = clock
         self._signer = Webhook(_secret_bytes(spec.secret.get_secret_value()))
 
-    async def send(
-        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
-    ) -> str:
+    async def send(self, message: Outgoing) -> str:
         """Post the text; the id is the receiver's, else the key."""
         content = {
-            "key": key,
-            "run_id": run_id,
-            "part": part,
-            "text": text,
-            "target": route.receive_id,
+            "key": message.key,
+            "run_id": message.run_id,
+            "part": message.part,
+            "text": message.text,
+            "target": message.route.receive_id,
+            "reply_to": message.reply_to,
         }
-        request = self._request(key, json.dumps(content))
+        request = self._request(message.key, json.dumps(content))
         try:
             # The client's timeouts are for each step; this one ends an answer that trickles.
             async with asyncio.timeout(3 * self._timeout):
@@ -91,9 +92,11 @@ class WebhookSender:
                 f"the receiver gave no answer ({type(error).__name__}); the text may have arrived"
             ) from None
         try:
+            if response.status_code == HTTPStatus.GONE and message.reply_to:
+                raise MessageGone("the message to reply to is gone")
             if not response.is_success:
                 raise Refused(f"the receiver answered HTTP {response.status_code}")
-            return await self._message_id(response) or key
+            return await self._message_id(response) or message.key
         finally:
             await response.aclose()
 

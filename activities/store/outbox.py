@@ -36,6 +36,17 @@ _OF_RUN: Final = (
     .where(outbox.c.run_id == bindparam("of_run"))
     .order_by(outbox.c.created_at, outbox.c.occurrence_id)
 )
+# A range of keys instead of LIKE, whose use of the index depends on the database's collation.
+_LAST_SENT: Final = (
+    select(outbox.c.sent_at)
+    .where(
+        outbox.c.occurrence_id >= bindparam("start"),
+        outbox.c.occurrence_id < bindparam("end"),
+        outbox.c.status == DeliveryStatus.SENT,
+    )
+    .order_by(outbox.c.sent_at.desc())
+    .limit(1)
+)
 _NEWEST: Final = select(outbox).order_by(outbox.c.created_at.desc(), outbox.c.occurrence_id)
 
 
@@ -110,6 +121,12 @@ class Outbox:
         found = self._connection.execute(_OF_RUN, {"of_run": run_id})
         return [_delivery(row) for row in found.mappings()]
 
+    def last_sent(self, prefix: str) -> datetime | None:
+        """When the last text whose key begins so was sent; null if none was."""
+        found = self._connection.execute(_LAST_SENT, {"start": prefix, "end": _after(prefix)})
+        sent_at: datetime | None = found.scalar_one_or_none()
+        return sent_at
+
     def listing(self, status: DeliveryStatus | None, limit: int) -> list[Delivery]:
         """The newest deliveries first, of one status or of all."""
         query = _NEWEST if status is None else _NEWEST.where(outbox.c.status == status)
@@ -121,6 +138,11 @@ class Outbox:
             return stored
         address = shown(self._connection.engine.url)
         raise StoreError(f"the store {address} has no delivery {occurrence_id!r}")
+
+
+def _after(prefix: str) -> str:
+    """The first key after all those that begin with a prefix."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _delivery(row: RowMapping) -> Delivery:

@@ -120,7 +120,7 @@ outbox = Table(
     "outbox",
     metadata,
     Column("occurrence_id", Key, primary_key=True),
-    Column("run_id", Key, ForeignKey("runs.id"), nullable=False),
+    Column("run_id", Key, ForeignKey("runs.id")),
     Column("receive_id_type", StoredText, nullable=False),
     Column("receive_id", StoredText, nullable=False),
     Column("part", StoredText, nullable=False),

@@ -17,7 +17,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from client.cli import admin, config, doctor, routine, run, stack, system
+from client.cli import (
+    admin,
+    backfill,
+    config,
+    doctor,
+    manifests,
+    routine,
+    run,
+    stack,
+    system,
+    watchdog,
+)
 from client.cli.options import command_group
 from client.cli.problems import EXIT_INTERRUPTED, report
 
@@ -26,7 +37,10 @@ app.add_typer(routine.app, name="routine")
 app.add_typer(run.app, name="run")
 app.add_typer(config.app, name="config")
 app.add_typer(admin.app, name="admin")
+backfill.add_to(routine.app)
+manifests.add_to(app)
 system.add_to(app)
+watchdog.add_to(app)
 stack.add_to(app)
 doctor.add_to(app)
 

@@ -50,9 +50,9 @@ def _show(error: "DomainError") -> None:
         return
     from client.cli.output import printable
 
-    problems = [item.message for item in error.errors] or [error.message]
-    for message in problems:
-        sys.stderr.write(f"tickless: {error.kind}: {printable(message)}\n")
+    problems = [(item.kind, item.message) for item in error.errors]
+    for kind, message in problems or [(error.kind, error.message)]:
+        sys.stderr.write(f"tickless: {kind}: {printable(message)}\n")
 
 
 def _show_usage(error: typer.TyperException) -> None:

@@ -1,4 +1,4 @@
-"""`tickless routine …`: create, get, list, trigger, pause, resume, delete, runs.
+"""`tickless routine …`: create, preview, get, list, patch, trigger, pause, resume, delete, runs.
 
 Owns the verbs and their flags; every call is `client.routines`' or `client.runs`', the look is
 `client.cli.routine_view`'s. Source: automation.md §13.
@@ -10,8 +10,9 @@ import typer
 
 from client.cli import routine_flags as flags
 from client.cli.connected import connected
-from client.cli.options import KeyOption, LimitOption, command_group
+from client.cli.options import KeyOption, LimitOption, command_group, number_or_text
 from client.cli.output import OutputOption, link, print_fields, print_json, say, wants_json
+from client.cli.preview import preview
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,60 +25,37 @@ if TYPE_CHECKING:
     from domain.runs import RunRecord
 
 app = command_group("Routines: stored prompts that fire by themselves.")
+app.command()(preview)
 
 _Id = Annotated[str, typer.Argument(help="The routine's name or id.", metavar="ID")]
 
 
-@app.command()
+@app.command(cls=flags.PanelledCommand)
+@flags.with_routine_flags
 def create(
     context: typer.Context,
-    name: flags.Name = None,
-    prompt: flags.Prompt = None,
-    prompt_file: flags.PromptFile = None,
-    cron: flags.Cron = None,
-    every: flags.Every = None,
-    at: flags.At = None,
-    tz: flags.Tz = None,
-    catchup: flags.Catchup = None,
-    manual: flags.Manual = False,
-    context_paths: flags.ContextPaths = None,
-    max_tokens: flags.MaxTokens = None,
-    title: flags.Title = None,
-    max_runs: flags.MaxRuns = None,
-    deliver: flags.Deliver = None,
-    timeout: flags.Timeout = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A name of your choice, or all of it as JSON.", metavar="NAME|JSON"),
+    ] = None,
     json_source: flags.JsonSource = None,
     idempotency_key: KeyOption = None,
     output: OutputOption = None,
+    *,
+    flags: flags.RoutineFlags,
 ) -> None:
     """Create a routine; shows when it will fire.
 
     For example: tickless routine create morning-brief --prompt 'What is new?'
     --cron '0 9 * * 1-5' --tz Europe/Berlin
     """
-    from client.cli.routine_body import RoutineFlags, read_body
+    from client.cli.routine_body import read_creation
     from client.cli.routine_view import show_fires, show_routine
 
-    given = RoutineFlags(
-        prompt=prompt,
-        prompt_file=prompt_file,
-        cron=cron,
-        every=every,
-        at=at,
-        tz=tz,
-        catchup=catchup,
-        manual=manual,
-        context=context_paths,
-        max_tokens=max_tokens,
-        title=title,
-        max_runs=max_runs,
-        deliver=deliver,
-        timeout=timeout,
-    )
-    body = read_body(given, json_source)
+    chosen, body = read_creation(name, json_source, flags)
 
     async def use(tickless: "TicklessClient") -> "RoutineCreated":
-        return await tickless.routines.create(body, name=name, idempotency_key=idempotency_key)
+        return await tickless.routines.create(body, name=chosen, idempotency_key=idempotency_key)
 
     created = connected(context, use)
     if wants_json(output):
@@ -88,6 +66,51 @@ def create(
     else:
         show_routine(created.routine, created.warnings)
         show_fires(created.routine)
+
+
+@app.command(cls=flags.PanelledCommand)
+@flags.with_routine_flags
+def patch(
+    context: typer.Context,
+    routine: _Id,
+    body: Annotated[
+        str | None, typer.Argument(help="A JSON merge patch; - is standard input.", metavar="JSON")
+    ] = None,
+    json_source: flags.JsonSource = None,
+    if_revision: Annotated[
+        object,
+        typer.Option(
+            help="Only if this is still its revision.", metavar="N", parser=number_or_text
+        ),
+    ] = None,
+    output: OutputOption = None,
+    *,
+    flags: flags.RoutineFlags,
+) -> None:
+    """Change a routine, by flags or by a JSON merge patch.
+
+    Null takes a value away; trigger, action, guardrails and notify are replaced as a whole by
+    JSON, and in part by flags. A deleted routine is restored by '{"status": "active"}' or
+    --enabled, and takes no other change before.
+    """
+    from client.cli.routine_body import read_patch
+    from client.cli.routine_change import change_by_flags
+    from client.cli.routine_view import show_fires, show_routine
+
+    changes = read_patch(body, json_source, flags)
+
+    async def use(tickless: "TicklessClient") -> "RoutineAnswer":
+        if changes is None:
+            return await change_by_flags(tickless.routines, routine, flags, if_revision)
+        condition = {} if if_revision is None else {"if_revision": if_revision}
+        return await tickless.routines.patch(routine, {**changes, **condition})
+
+    answer = connected(context, use).model_dump(mode="json")
+    if wants_json(output):
+        print_json(answer)
+        return
+    show_routine(answer["routine"], answer["warnings"])
+    show_fires(answer["routine"])
 
 
 @app.command()
@@ -103,7 +126,7 @@ def get(context: typer.Context, routine: _Id, output: OutputOption = None) -> No
         return
     from client.cli.routine_view import show_routine
 
-    show_routine(answer["routine"], answer["warnings"])
+    show_routine(answer["routine"], answer["warnings"], answer.get("skipped"))
 
 
 @app.command(name="list")
@@ -231,9 +254,9 @@ def runs(
         found = [record.model_dump(mode="json") for record in records]
         print_json({"runs": found, "count": len(found)})
     elif records:
-        from client.cli.run import show_runs
+        from client.cli.routine_view import show_runs
 
-        show_runs(records)
+        show_runs([record.model_dump(mode="json") for record in records])
     else:
         say(f"No runs yet. Start one with: tickless routine trigger {routine}")
 

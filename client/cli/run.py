@@ -6,7 +6,6 @@ Invariant: exit code 1 says that a run failed, and only where the command has wa
 """
 
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,12 +16,10 @@ from client.cli.output import (
     OutputOption,
     duration,
     link,
-    minute,
     moment,
     print_fields,
     print_json,
     print_json_line,
-    print_table,
     printable,
     say,
     styled,
@@ -30,8 +27,6 @@ from client.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from client.runs import RunProgress
     from client.tickless import TicklessClient
     from domain.run_view import DeliveryView, RunView
@@ -43,7 +38,6 @@ _Id = Annotated[str, typer.Argument(help="The run's id: ROUTINE/OCCURRENCE.", me
 
 EXIT_FAILED = 1
 
-_NOTE_CHARS = 70
 _FAILED = ("failed", "timed_out")
 _COLOURS = {
     "ok": "green",
@@ -157,25 +151,6 @@ def show_run(view: "RunView", ui_url: str, output: OutputOption, *, with_text: b
     )
 
 
-def show_runs(records: "Sequence[RunRecord]") -> None:
-    """Print runs, a line each."""
-    print_table(
-        ("RUN", "STATUS", "FIRED BY", "STARTED", "TOKENS", "NOTE"),
-        (
-            (
-                record.id,
-                styled(record.status, _COLOURS.get(record.status, "")),
-                record.trigger_type,
-                minute(record.started_at or record.occurred_at),
-                _token_sum(record),
-                _note(record),
-            )
-            for record in records
-        ),
-        optional=("TOKENS", "FIRED BY", "STARTED"),
-    )
-
-
 def exit_if_failed(view: "RunView") -> None:
     """Tell scripts that a run has failed.
 
@@ -236,24 +211,12 @@ def _tokens(record: "RunRecord") -> str:
     return f"{record.tokens_in or 0} in, {record.tokens_out or 0} out"
 
 
-def _token_sum(record: "RunRecord") -> int | None:
-    if record.tokens_in is None and record.tokens_out is None:
-        return None
-    return (record.tokens_in or 0) + (record.tokens_out or 0)
-
-
 def _cost(record: "RunRecord") -> str:
     from domain.notices import cost_text
 
-    if _token_sum(record) is None:
+    if record.tokens_in is None and record.tokens_out is None:
         return ""
     return cost_text(record.cost_micros) or "not known: the settings have no price for this model"
-
-
-def _note(record: "RunRecord") -> str:
-    if text := record.error or record.reason:
-        return text
-    return textwrap.shorten(record.summary or "", _NOTE_CHARS, placeholder=" …")
 
 
 def _delivery(item: "DeliveryView") -> str:

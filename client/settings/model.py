@@ -76,6 +76,13 @@ class Settings(Section):
     ledger_retention_days: Days = Field(
         default=90, description="How long runs, calls and messages are kept in the ledger."
     )
+    start_notices: bool = Field(
+        default=True, description="Whether a run says that it begins, where it will answer."
+    )
+    completion_hook: str = Field(
+        default="",
+        description="`package.module:function` that is called with each recorded outcome.",
+    )
     watchdog_grace_seconds: Seconds = Field(
         default=120, description="Delay after which a due or running routine is reported."
     )

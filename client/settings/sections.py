@@ -96,6 +96,19 @@ class GatewaySettings(Section):
         validate_default=True,
         description="File of the bearer tokens and their scopes.",
     )
+    allowed_hosts: list[Name] = Field(
+        default=[],
+        description="Names that requests may be addressed to, besides those of loopback and "
+        "`gateway.host`; a web page that makes its own name point here is refused.",
+    )
+    requests_per_minute: Count = Field(
+        default=120, description="Requests a minute that one client may make."
+    )
+    alert_url: SecretStr | None = Field(
+        default=None,
+        description="Where the gateway posts when workers or the server fail, or a reference "
+        "(`env:NAME`, `file:PATH`); null posts nothing.",
+    )
 
 
 class ContextSettings(Section):

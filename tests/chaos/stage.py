@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from activities.store import Store, open_store
+from domain.deliveries import DeliveryStatus
 from domain.llm_calls import LlmCall, LlmCallStatus
 from domain.run_view import RunView
 from domain.runs import RunStatus, run_workflow_id
@@ -97,7 +98,7 @@ async def assert_happened_once(
     async with ledger(harness) as store:
         stored = await store.runs.get(record.id)
         calls = await store.calls.of_run(record.id)
-        said = await store.threads.messages(record.thread_id or "")
+        thread = await store.threads.messages(record.thread_id or "")
         outbox = await store.outbox.of_run(record.id)
     assert stored is not None
     assert (stored.status, stored.tokens_in, stored.tokens_out, stored.finished_at) == (
@@ -106,12 +107,20 @@ async def assert_happened_once(
         record.tokens_out,
         record.finished_at,
     )
+    # Runs of a routine go on in one thread.
+    said = [message for message in thread if message.id.startswith(record.workflow_id)]
     assert [message.role for message in said] == ["user", "assistant"]
     assert said[1].content == view.text
     (answered,) = [call for call in calls if call.status == LlmCallStatus.OK]
     assert said[1].llm_call_id == answered.id
     assert record.tokens_out == sum(call.tokens_out or 0 for call in calls)
-    assert [(row.occurrence_id, row.status) for row in outbox] == [
+    starts = [row for row in outbox if row.part == "start"]
+    assert len(starts) == (harness.settings.start_notices is True)
+    # A sender that was killed leaves it unknown; it is never sent a second time.
+    for start in starts:
+        assert start.status in {DeliveryStatus.SENT, DeliveryStatus.UNKNOWN}
+        assert start.attempts == 1
+    assert [(row.occurrence_id, row.status) for row in outbox if row.part != "start"] == [
         (item.occurrence_id, item.status) for item in view.deliveries
     ]
     keys = Counter(line["key"] for line in lines(harness, record.id))

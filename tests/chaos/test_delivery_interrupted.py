@@ -73,7 +73,8 @@ async def test_killed_while_the_receivers_hold_the_request(tmp_path: Path) -> No
             **_webhook("plain", plain, deduplicates=False),
             **_webhook("knowing", knowing, deduplicates=True),
         }
-        async with staged(tmp_path, **channels) as (_, harness):
+        # What a receiver gets is counted, so the runs say nothing but their reply.
+        async with staged(tmp_path, TICKLESS_START_NOTICES="false", **channels) as (_, harness):
             async with worker_process(harness, "first") as first:
                 with _holding(harness, HELD):
                     unknown = await _reply_to(harness, "plain", "alerts")
@@ -126,7 +127,8 @@ async def _assert_one_line(harness: Harness, run: str, name: str, *, attempts: i
 
 async def test_killed_between_the_delivery_and_its_report(tmp_path: Path) -> None:
     """The server stands still while the text is written, so the worker cannot report it."""
-    async with staged(tmp_path) as (server, harness):
+    # A start notice would wait for the same file.
+    async with staged(tmp_path, TICKLESS_START_NOTICES="false") as (server, harness):
         async with worker_process(harness, "first") as first:
             with ExitStack() as stack:
                 with _holding(harness, WRITTEN):

@@ -57,7 +57,7 @@ async def test_one_of_two_workers_is_killed_among_forty_runs(tmp_path: Path) -> 
 async def _assert_all_delivered(harness: Harness, runs: list[str]) -> None:
     text = harness.deliveries.read_text(encoding="utf-8")
     keys = Counter(json.loads(line)["key"] for line in text.splitlines())
-    assert keys == Counter(f"{run}/final" for run in runs)
+    assert keys == Counter(f"{run}/{part}" for run in runs for part in ("start", "final"))
 
 
 @pytest.mark.timeout(300)

@@ -18,7 +18,16 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from activities.channels import Ambiguous, Channel, Channels, Refused, build_channels, file
+from activities.channels import (
+    Ambiguous,
+    Channel,
+    Channels,
+    MessageGone,
+    Outgoing,
+    Refused,
+    build_channels,
+    file,
+)
 from activities.channels.console import ConsoleSender
 from activities.channels.file import FileSender
 from activities.channels.webhook import WebhookSender
@@ -42,6 +51,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 WRITE_FOR_EVER = """
 import asyncio, itertools, pathlib, sys
+from activities.channels import Outgoing
 from activities.channels.file import FileSender
 from domain.scopes import Route
 
@@ -50,7 +60,9 @@ async def main(path):
     for number in itertools.count():
         run = f"a/m-{number}"
         route = Route(receive_id_type="file")
-        await sender.send(f"{run}/final", route, "x" * 20000, run, "final", repeated=False)
+        await sender.send(
+            Outgoing(key=f"{run}/final", route=route, text="x" * 20000, run_id=run, part="final")
+        )
         print(number, flush=True)
 
 asyncio.run(main(sys.argv[1]))
@@ -64,11 +76,21 @@ async def send(
     key: str = KEY,
     *,
     repeated: bool = False,
+    reply_to: str | None = None,
 ) -> str:
     """Send one text of the run."""
     run_id, _, part = key.rpartition("/")
     route = Route(receive_id_type="any", receive_id=target)
-    return await channel.send(key, route, text, run_id, part, repeated=repeated)
+    message = Outgoing(
+        key=key,
+        route=route,
+        text=text,
+        run_id=run_id,
+        part=part,
+        repeated=repeated,
+        reply_to=reply_to,
+    )
+    return await channel.send(message)
 
 
 class TestConsole:
@@ -154,6 +176,7 @@ class TestFile:
                 "run_id": RUN_ID,
                 "part": "final",
                 "route": "any",
+                "reply_to": None,
                 "text": "Line one\nline \u2713",
                 "sent_at": "2026-03-01T12:00:00Z",
             }
@@ -324,6 +347,7 @@ class TestWebhook:
                 "part": "final",
                 "text": "caf\u00e9 \u2713",
                 "target": "team",
+                "reply_to": None,
             }
         ]
         (request,) = receiver.requests
@@ -354,6 +378,24 @@ class TestWebhook:
     ) -> None:
         receiver.script.append(answer)
         assert await send(webhook(client, receiver.url, timeout_seconds=0.5)) == message_id
+
+    @pytest.mark.parametrize(
+        ("status", "reply_to", "error"),
+        [(410, "om_1", MessageGone), (410, None, Refused), (404, "om_1", Refused)],
+    )
+    async def test_only_gone_says_that_the_message_to_reply_to_is(
+        self,
+        client: httpx.AsyncClient,
+        receiver: Receiver,
+        status: int,
+        reply_to: str | None,
+        error: type[Refused],
+    ) -> None:
+        receiver.script.append(Answer(status))
+        with pytest.raises(Refused) as caught:
+            await send(webhook(client, receiver.url), reply_to=reply_to)
+        assert type(caught.value) is error
+        assert receiver.contents()[0]["reply_to"] == reply_to
 
     @pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 410, 429, 500, 503])
     async def test_every_other_answer_is_a_refusal(

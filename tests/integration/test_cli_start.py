@@ -16,10 +16,22 @@ from tests.support.processes import ROOT
 
 HEAVY = ("temporalio", "openai", "sqlalchemy", "pydantic", "httpx", "yaml", "rich", "asyncio")
 VERBS = {
-    "routine": "create get list trigger pause resume delete runs",
+    "routine": "create get list patch trigger pause resume delete runs preview backfill",
     "run": "get tail cancel",
     "config": "show schema",
     "admin": "setup",
+}
+
+
+_COMMANDS = {
+    "apply",
+    "dev",
+    "doctor",
+    "export",
+    "pause",
+    "resume",
+    "watchdog",
+    "worker",
 }
 
 
@@ -54,7 +66,7 @@ async def test_help_names_every_command_and_says_what_it_does() -> None:
     assert text.startswith("Usage: tickless ")
     lines = [line.split(None, 1) for line in text.partition("Commands:")[2].splitlines()]
     told = {words[0]: words[1] for words in lines if words}
-    assert set(told) == {"dev", "worker", "doctor", "pause", "resume", *VERBS}
+    assert set(told) == _COMMANDS | set(VERBS)
     assert all(len(about) > 15 and not about.endswith("...") for about in told.values()), told
     for noun, verbs in VERBS.items():
         text = (await run_command({}, noun, "--help")).out

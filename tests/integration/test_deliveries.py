@@ -17,20 +17,27 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import deliveries
-from activities.channels import Ambiguous, Channel, Channels, Refused, build_channels
+from activities.channels import (
+    Ambiguous,
+    Channel,
+    Channels,
+    MessageGone,
+    Outgoing,
+    Refused,
+    build_channels,
+)
 from activities.channels.channel import RETRY_SECONDS
 from activities.deliveries import (
-    RETRY_FACTOR,
     DeliveryActivities,
     FinishRun,
-    Part,
     RunFinished,
 )
 from activities.delivery_steps import SENDER_DIED
 from activities.failures import DELIVERY_REFUSED, STORE_FAILED
+from activities.messenger import RETRY_FACTOR, Messenger
 from activities.store import Store
 from domain.channels import ConsoleChannel, FileChannel, WebhookChannel
-from domain.deliveries import MAX_ATTEMPTS, Delivery, DeliveryStatus
+from domain.deliveries import MAX_ATTEMPTS, Delivery, DeliveryStatus, Part
 from domain.runs import RunStatus
 from domain.scopes import Route
 from tests.support.ledger_rows import NOON, RUN_ID, delivery, run_record, thread
@@ -48,16 +55,18 @@ import asyncio, io, os, pathlib, signal, sys
 from temporalio.testing import ActivityEnvironment
 from activities.channels.console import ConsoleSender
 from activities.channels.file import FileSender
-from activities.deliveries import DeliveryActivities, FinishRun, Part
+from activities.deliveries import DeliveryActivities, FinishRun
+from activities.messenger import Messenger
 from activities.store import open_store
+from domain.deliveries import Part
 from domain.scopes import Route
 from tests.support.ledger_rows import run_record
 
 def dying(kind, moment):
     class Dying(kind):
-        async def send(self, *args, **named):
+        async def send(self, message):
             if moment == "after":
-                await super().send(*args, **named)
+                await super().send(message)
             os.kill(os.getpid(), signal.SIGKILL)
     return Dying
 
@@ -67,7 +76,7 @@ async def main(url, folder, channel, moment):
         "console": dying(ConsoleSender, moment)(sys.stdout),
     }
     async with await open_store(url) as store:
-        activities = DeliveryActivities(store, channels, "console")
+        activities = DeliveryActivities(store, Messenger(channels, "console"))
         part = Part(part="final", route=Route(receive_id_type=channel), text="Hello")
         request = FinishRun(record=run_record(), parts=[part])
         await ActivityEnvironment().run(activities.finish_run, request)
@@ -81,24 +90,26 @@ class Scripted:
     """A channel that fails as told: the one thing that real ones cannot be made to do at will."""
 
     deduplicates: bool = False
+    threads: bool = False
     retry_seconds: float = 10
     script: list[Exception] = field(default_factory=list)
     sent: list[tuple[str, Route, str]] = field(default_factory=list)
     repeated: list[bool] = field(default_factory=list)
+    replies: list[str | None] = field(default_factory=list)
 
-    async def send(
-        self, key: str, route: Route, text: str, run_id: str, part: str, *, repeated: bool
-    ) -> str:
-        assert key == f"{run_id}/{part}"
-        self.repeated.append(repeated)
+    async def send(self, message: Outgoing) -> str:
+        assert message.key == f"{message.run_id}/{message.part}"
+        self.repeated.append(message.repeated)
+        self.replies.append(message.reply_to)
         if self.script:
             raise self.script.pop(0)
-        self.sent.append((key, route, text))
-        return f"id of {part}"
+        self.sent.append((message.key, message.route, message.text))
+        return f"id of {message.part}"
 
 
 def activity_of(store: Store, **channels: Channel) -> DeliveryActivities:
-    return DeliveryActivities(store, channels, next(iter(channels)), clock=lambda: NOON)
+    messenger = Messenger(channels, next(iter(channels)), clock=lambda: NOON)
+    return DeliveryActivities(store, messenger)
 
 
 def request(*parts: Part, **fields: Any) -> FinishRun:
@@ -169,7 +180,7 @@ async def channels(
 
 @pytest.fixture
 def activities(store: Store, channels: Channels) -> DeliveryActivities:
-    return DeliveryActivities(store, channels, "console", clock=lambda: NOON)
+    return DeliveryActivities(store, Messenger(channels, "console", clock=lambda: NOON))
 
 
 async def test_run_without_texts_is_recorded(store: Store, activities: DeliveryActivities) -> None:
@@ -363,9 +374,8 @@ async def test_route_without_a_channel_goes_to_the_default(store: Store) -> None
 
 def test_default_must_be_a_channel(tmp_path: Path) -> None:
     channels = build_channels({"file": FileChannel()}, folder=tmp_path, console=io.StringIO())
-    store: Any = None
     with pytest.raises(ValueError, match=r"no channel 'console', only \['file'\]"):
-        DeliveryActivities(store, channels, "console")
+        Messenger(channels, "console")
 
 
 async def test_row_that_was_settled_by_hand_is_not_sent(
@@ -391,10 +401,10 @@ async def test_two_attempts_at_once_send_once(
 
 async def test_other_sender_of_the_next_text_does_not_undo_the_former(store: Store) -> None:
     class Disturbed(Scripted):
-        async def send(self, key: str, *args: Any, **named: Any) -> str:
-            if key == f"{RUN_ID}/1":
+        async def send(self, message: Outgoing) -> str:
+            if message.key == f"{RUN_ID}/1":
                 await store.outbox.begin_attempt(f"{RUN_ID}/2", seen_attempts=0)
-            return await super().send(key, *args, **named)
+            return await super().send(message)
 
     channel = Disturbed()
     parts = [Part(part=name, route=CONSOLE, text=name) for name in ("1", "2", "3")]
@@ -503,3 +513,40 @@ async def test_killed_sender_of_a_console_leaves_it_unknown(
 def test_payloads_survive_json() -> None:
     asked = FinishRun(record=run_record(), thread=thread(), parts=[final()])
     assert FinishRun.model_validate_json(asked.model_dump_json()) == asked
+
+
+class TestReplies:
+    """Automation.md §7.6 and §7.8."""
+
+    async def test_goes_under_the_message_where_the_channel_can(self, store: Store) -> None:
+        for threads, expected in ((True, "om_1"), (False, None)):
+            channel = Scripted(threads=threads)
+            part = Part(part=f"final-{threads}", route=CONSOLE, reply_to="om_1", text="Hello")
+            finished = await finish(activity_of(store, console=channel), request(part))
+            assert channel.replies == [expected]
+            (receipt,) = finished.deliveries
+            assert (receipt.replyable, receipt.gone) == (threads, False)
+
+    @pytest.mark.parametrize(
+        ("error", "gone"), [(MessageGone("gone"), True), (Refused("no threads here"), False)]
+    )
+    async def test_falls_back_to_the_route_at_once(
+        self, store: Store, error: Exception, gone: bool
+    ) -> None:
+        channel = Scripted(threads=True, script=[error])
+        part = Part(part="final", route=CONSOLE, reply_to="om_1", text="Hello")
+        finished = await finish(activity_of(store, console=channel), request(part))
+        assert channel.replies == ["om_1", None]
+        (receipt,) = finished.deliveries
+        assert (receipt.status, receipt.message_id) == (DeliveryStatus.SENT, "id of final")
+        assert receipt.gone is gone
+        assert (await row_of(store)).attempts == 1
+
+    async def test_a_reply_that_may_have_arrived_is_not_sent_to_the_route(
+        self, store: Store
+    ) -> None:
+        channel = Scripted(threads=True, script=[Ambiguous("no answer")])
+        part = Part(part="final", route=CONSOLE, reply_to="om_1", text="Hello")
+        finished = await finish(activity_of(store, console=channel), request(part))
+        assert channel.replies == ["om_1"]
+        assert finished.deliveries[0].status == DeliveryStatus.UNKNOWN

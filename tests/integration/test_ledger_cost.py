@@ -14,12 +14,13 @@ from sqlalchemy.engine.interfaces import CacheStats
 from temporalio.testing import ActivityEnvironment
 
 from activities.channels import build_channels
-from activities.deliveries import DeliveryActivities, FinishRun, Part, RunFinished
+from activities.deliveries import DeliveryActivities, FinishRun, RunFinished
+from activities.messenger import Messenger
 from activities.models import CallModel, ModelActivities, ModelAnswer
 from activities.store import Store
 from activities.workspace import Workspace
 from domain.channels import FileChannel
-from domain.deliveries import DeliveryStatus
+from domain.deliveries import DeliveryStatus, Part
 from domain.model_chain import ModelSpec
 from domain.prices import PriceTable
 from domain.runs import RunStatus
@@ -88,7 +89,7 @@ class Runs:
             pause=NeverPaused(),
         )
         channels = build_channels({"file": FileChannel()}, folder=folder, console=io.StringIO())
-        self.deliveries = DeliveryActivities(store, channels, "file")
+        self.deliveries = DeliveryActivities(store, Messenger(channels, "file"))
 
     async def call_model(self, run: str, attempt: int = 1) -> ModelAnswer:
         environment = ActivityEnvironment()

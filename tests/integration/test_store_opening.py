@@ -92,7 +92,7 @@ async def test_looking_at_a_store_changes_nothing(store_url: str) -> None:
 
     await (await open_store(store_url)).close()
 
-    assert (await check_store(store_url)).endswith(", schema 0001")
+    assert (await check_store(store_url)).endswith(", schema 0002")
 
 
 async def test_migrations_make_the_tables_of_the_code(store: Store, store_url: str) -> None:

@@ -27,6 +27,8 @@ NOT_OPEN = RunEnded(accepted=False, reason="not_open")
 # What `decision` says of a run that was let in.
 RUN: Decided = (Decision.RUN, None)
 QUEUE: Decided = (Decision.QUEUE, None)
+# What the end of a run tells beside its record.
+_TOLD = ("message_id", "message_ids", "message_gone", "failure_limit")
 
 
 def run(name: str) -> str:
@@ -58,7 +60,7 @@ def mark(name: str, mark: RunMark) -> MarkRun:
 
 def ending(name: str, status: RunStatus = RunStatus.OK, **fields: Any) -> EndRun:
     """The end of a run."""
-    limit = fields.pop("failure_limit", 3)
+    told = {key: fields.pop(key) for key in _TOLD if key in fields}
     record = RunRecord.model_validate(
         {
             "id": run(name),
@@ -71,7 +73,7 @@ def ending(name: str, status: RunStatus = RunStatus.OK, **fields: Any) -> EndRun
             **fields,
         }
     )
-    return EndRun(record=record, failure_limit=limit)
+    return EndRun(record=record, **told)
 
 
 class Bookings:

@@ -141,9 +141,15 @@ def test_client_exports_are_pinned() -> None:
         sorted(client.__all__)
         == client.__all__
         == [
+            "Applied",
             "CallerContext",
             "DomainError",
             "ErrorKind",
+            "Export",
+            "Manifest",
+            "Manifests",
+            "Plan",
+            "Preview",
             "Problem",
             "RoutineCreated",
             "RoutinePage",
@@ -151,6 +157,7 @@ def test_client_exports_are_pinned() -> None:
             "RunProgress",
             "RunStarted",
             "Runs",
+            "Schedules",
             "Settings",
             "System",
             "TicklessClient",

@@ -39,12 +39,11 @@ def test_the_parts_stand_in_the_order_of_the_specification() -> None:
     messages = lightweight_messages(
         "Summarise my inbox.",
         nonce=NONCE,
-        history=[{"role": "user", "content": "before"}, {"role": "assistant", "content": "done"}],
         files=[ContextFile(path="inbox/1.txt", text="Dear all"), ContextFile(path="gone.md")],
         untrusted=[UntrustedText(source="message", text="hi there")],
         note="Your answer is sent to console.",
     )
-    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[0]["content"] == SYSTEM_TEXT
     assert user_text(messages).split("\n\n") == [
         "Summarise my inbox.",

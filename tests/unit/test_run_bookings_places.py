@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from domain.admission import Decision
 from domain.guardrails import Reason
-from domain.run_bookings import LEASE_GRACE, QUEUED_LEASE, RunBookings
+from domain.run_bookings import LEASE_GRACE, QUEUED_LEASE, STUCK_LEASE, RunBookings
 from domain.runs import FireKind, RunStatus
+from domain.watchdog import Alert, AlertKind
 from tests.support.bookings import QUEUE, RUN, Bookings, begin, decision, refused, run, state
 from tests.support.routines import NOW
 
@@ -182,4 +183,25 @@ class TestLeases:
         booked.pass_seconds(5000)
         booked.book.extend(run("m-1"), booked.now)
         booked.book.extend(run("m-unknown"), booked.now)
-        assert booked.book.next_lease() == booked.now + timedelta(seconds=600) + LEASE_GRACE
+        assert booked.book.next_lease() == booked.now + STUCK_LEASE
+
+    def test_the_next_look_is_when_it_would_count_as_stuck(self) -> None:
+        booked = Bookings(guardrails={"run_timeout_seconds": 100})
+        booked.begin("m-1")
+        booked.pass_seconds(160)
+        booked.book.extend(run("m-1"), booked.now)
+        assert booked.state.alerts == []
+        assert booked.book.next_lease() == NOW + timedelta(seconds=100 + 120)
+        booked.pass_seconds(60)
+        booked.book.extend(run("m-1"), booked.now)
+        assert booked.state.alerts == [Alert(kind=AlertKind.STUCK, running_for=220)]
+        assert booked.book.next_lease() == booked.now + STUCK_LEASE
+
+    def test_a_queued_run_is_never_stuck(self) -> None:
+        booked = Bookings(guardrails={"run_timeout_seconds": 100})
+        booked.begin("m-1")
+        booked.begin("m-2")
+        booked.pass_seconds(5000)
+        booked.book.extend(run("m-2"), booked.now)
+        assert booked.state.alerts == []
+        assert booked.open("m-2").lease_until == booked.now + QUEUED_LEASE

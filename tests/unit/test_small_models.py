@@ -37,7 +37,7 @@ from domain.routine_requests import (
     StartRoutine,
     TriggerRoutine,
 )
-from domain.runs import run_id, run_workflow_id, scheduled_occurrence
+from domain.runs import KeptRun, run_id, run_workflow_id, scheduled_occurrence
 from domain.scopes import Route, Scope, ScopeKind
 from domain.threads import Thread, ThreadKind, ThreadMessage
 from domain.usage import Spent
@@ -174,7 +174,7 @@ class TestNames:
         assert completed == run_workflow_id(run_id("brief", scheduled_occurrence(NOW)))
 
     def test_queues(self) -> None:
-        assert SERVED_QUEUES == ("tickless-entities", "tickless", "tickless-llm")
+        assert SERVED_QUEUES == ("tickless-entities", "tickless", "tickless-llm", "tickless-watch")
 
     def test_a_delivery_is_a_part_of_a_run(self) -> None:
         assert occurrence_id("brief/m-1", "final") == "brief/m-1/final"
@@ -216,7 +216,7 @@ def _verdict() -> Verdict:
         TriggerRoutine(force=True),
         RunAccepted(run_id="r/m-1", workflow_id="routine-run/r/m-1"),
         ListRuns(limit=5),
-        RunList(runs=[ending("m-1").record]),
+        RunList(runs=[KeptRun(**ending("m-1").record.model_dump(), message_ids=["om_1"])]),
         LlmCall.model_validate({**CALL, "status": LlmCallStatus.FAILED, "tokens_in": 0}),
         Thread(id="t", scope="user:me", kind=ThreadKind.GOAL, created_at=NOW),
         ThreadMessage(

@@ -383,11 +383,14 @@ async def test_pausing_everything_refuses_fires_and_parks_runs(harness: Harness)
 
 
 def _triggers(harness: Harness, routine: str, refusal: str) -> Any:
-    """The flag may be a second old in the workers, so both answers come within that time."""
+    """The flag may be a second old in the workers, so both answers come within that time.
+
+    Not waiting for the end: a run that was admitted within that second parks before its model.
+    """
 
     async def answers() -> bool:
         try:
-            await harness.run_once(routine)
+            await harness.tickless.runs.trigger(routine)
         except DomainError as error:
             return bool(refusal) and refusal in error.message
         return not refusal

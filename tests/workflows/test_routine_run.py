@@ -37,11 +37,13 @@ async def _outcome(harness: Harness, routine: str) -> tuple[str | None, int, int
     return found.last_result, found.run_count, found.consecutive_failures
 
 
-def _delivered(harness: Harness, run: str) -> list[dict[str, str]]:
+def _delivered(harness: Harness, run: str, *, start: bool = False) -> list[dict[str, str]]:
+    """What was sent for a run, without its start notice, or that alone."""
     if not harness.deliveries.exists():
         return []
     lines = harness.deliveries.read_text(encoding="utf-8").splitlines()
-    return [item for line in lines if (item := json.loads(line))["run_id"] == run]
+    sent = [json.loads(line) for line in lines]
+    return [item for item in sent if item["run_id"] == run and (item["part"] == "start") is start]
 
 
 async def test_a_reply_is_delivered_once_and_recorded(harness: Harness) -> None:
