@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import search_attributes as attributes
 from domain.identifiers import RUNS_QUEUE
 from domain.run_start import StartRun
-from domain.runs import RunStatus, run_workflow_id
+from domain.runs import RunStatus, run_id_of_workflow, run_workflow_id
 
 
 class StartRunRequest(BaseModel):
@@ -74,7 +74,7 @@ class RunActivities:
 
     @activity.defn
     async def start_run(self, request: StartRunRequest) -> bool | None:
-        """Start a run; one that was started before is left alone, which answers false.
+        """Start a run; one that was started before is left alone; if it has ended answers false.
 
         Null is what workers answered before there was an answer.
         """
@@ -90,7 +90,9 @@ class RunActivities:
             )
         except WorkflowAlreadyStartedError:
             activity.logger.info("run %s was started before", request.workflow_id)
-            return False
+            # An open one may be what a former attempt of this activity has started.
+            run = run_id_of_workflow(request.workflow_id)
+            return not await is_closed(self._client, run)
         return True
 
     @activity.defn

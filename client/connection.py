@@ -76,11 +76,11 @@ async def check_namespace(client: Client) -> None:
 
 
 @contextmanager
-def translated(missing: str = "") -> Generator[None]:
+def translated(missing: str | None = None) -> Generator[None]:
     """Turn the service's errors into problems.
 
     Args:
-        missing: The id that `not_found` names.
+        missing: The id that `not_found` names; null where nothing is looked for.
     """
     try:
         yield
@@ -88,11 +88,14 @@ def translated(missing: str = "") -> Generator[None]:
         raise translate(error, missing) from error
     except RPCTimeoutOrCancelledError as error:
         raise no_answer() from error
+    except UnicodeEncodeError as error:
+        # Half a surrogate pair in an id: nothing can have that name.
+        raise DomainError(ErrorKind.NOT_FOUND, "id", missing or "") from error
 
 
-def translate(error: RPCError, missing: str = "") -> DomainError:
+def translate(error: RPCError, missing: str | None = None) -> DomainError:
     """What an error of the service means to a user."""
-    if error.status == RPCStatusCode.NOT_FOUND and missing:
+    if error.status == RPCStatusCode.NOT_FOUND and missing is not None:
         return DomainError(ErrorKind.NOT_FOUND, "id", missing)
     if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
         return no_answer()

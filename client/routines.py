@@ -32,6 +32,7 @@ from activities.entity_updates import EntityUpdates, NoAnswer
 from client.collapsed import collapsed_fires
 from client.connection import QUERY_TIMEOUT, translated
 from client.context import CallerContext
+from client.json_objects import checked_object
 from domain.actor import preferred_id
 from domain.capabilities import check_supported
 from domain.errors import DomainError, ErrorKind
@@ -120,7 +121,7 @@ class Routines:
         Raises:
             DomainError: What is wrong with the body; `conflict` on `id` when the name is taken.
         """
-        request, planned = self._creation(body, name, idempotency_key)
+        request, planned = self._creation(checked_object(body), name, idempotency_key)
         workflow_id = routine_workflow_id(request.id)
 
         def start() -> WithStartWorkflowOperation[RoutineWorkflow, None]:
@@ -230,7 +231,10 @@ class Routines:
         self, routine_id: str, changes: Mapping[str, object], *, if_revision: int | None = None
     ) -> RoutineAnswer:
         """Change a routine by a JSON merge patch."""
-        request = PatchRoutine(changes=dict(changes), if_revision=if_revision, **self._asker())
+        patch = checked_object(changes)
+        if if_revision is not None:
+            patch["if_revision"] = if_revision
+        request = PatchRoutine(changes=patch, **self._asker())
         return await self._change(routine_id, "patch", request)
 
     async def pause(self, routine_id: str) -> RoutineAnswer:
@@ -412,7 +416,7 @@ def _quoted(text: str) -> str:
 
 
 def _check_limit(limit: int) -> None:
-    if isinstance(limit, bool) or not 1 <= limit <= MAX_LIMIT:
+    if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
         raise DomainError(
             ErrorKind.INVALID_FIELD,
             "limit",

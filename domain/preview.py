@@ -11,7 +11,7 @@ Invariants:
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -125,10 +125,18 @@ def preview_schedule(
     return SchedulePreview(
         timezone=zone.name,
         occurrences=[
-            PreviewedOccurrence(at=at, local=at.astimezone(zone.info).isoformat(), note=note)
+            PreviewedOccurrence(at=at, local=local_text(at, zone.info), note=note)
             for at, note in zip(found, notes, strict=True)
         ],
     )
+
+
+def local_text(at: datetime, zone: tzinfo) -> str:
+    """A time on the clock of a zone, RFC 3339; in UTC where that would be after the year 9999."""
+    try:
+        return at.astimezone(zone).isoformat()
+    except OverflowError:
+        return at.isoformat()
 
 
 def _zone_name(schedule: Schedule | Mapping[str, object]) -> str:

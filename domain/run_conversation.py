@@ -29,7 +29,7 @@ def _thread(routine: Routine, record: RunRecord) -> dict[str, str]:
 
 
 def _source_message(routine: Routine, ended: EndRun) -> dict[str, str]:
-    if ended.message_id is None:
+    if ended.message_id is None or ended.record.status not in _WORTH_CONTINUING:
         return {}
     wanted = ended.message_gone or not routine.source_message_id
     return {"source_message_id": ended.message_id} if wanted else {}

@@ -7,13 +7,15 @@ Schedules.
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from domain.prompts import UntrustedText
 from domain.runs import FireKind
 
 
 class StartRun(BaseModel):
     """The fire that a run stands for; times that are null are the workflow's own.
 
-    `actor_id` is who asked for a manual run; null is the operator, who may.
+    `actor_id` is who asked for a manual run; null is the operator, who may. `untrusted` is what
+    came with a message, event or delivery: data for the prompt, at most 64 KiB in all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,3 +30,4 @@ class StartRun(BaseModel):
     force: bool = False
     hop: int = 0
     actor_id: str | None = None
+    untrusted: list[UntrustedText] = []

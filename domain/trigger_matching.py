@@ -9,6 +9,7 @@ Invariants:
 """
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Annotated
@@ -166,6 +167,8 @@ def render_scalar(value: object) -> str | None:
     """A string as it is, a boolean or number as its JSON text; null for anything else."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return json.dumps(value) if isinstance(value, bool | int | float) else None
 
 

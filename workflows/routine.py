@@ -279,7 +279,9 @@ class RoutineWorkflow:
         if routine.next_run_at is None:
             updates.append(attributes.DUE.value_unset())
         else:
-            updates.append(attributes.DUE.value_set(routine.next_run_at))
+            # Not before now: a run that has ended would count as the one that is missed.
+            due = max(routine.next_run_at, workflow.now())
+            updates.append(attributes.DUE.value_set(due))
         workflow.upsert_search_attributes(updates)
 
     def _start_what_was_missed(self, book: RoutineBook) -> None:

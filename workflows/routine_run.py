@@ -227,6 +227,7 @@ class RoutineRun:
             max_tokens=definition.action.max_tokens,
             delivery_note=f"The reply goes to {definition.route.text}.",
             timeout_seconds=float(definition.run_timeout_seconds),
+            untrusted=self._start.untrusted,
             announcement=_part(definition, "start", start_notice(definition.title, record)),
         )
         while True:

@@ -95,7 +95,7 @@ def show_change(routine: dict[str, Any], warnings: list[str]) -> None:
 
 def show_fires(routine: dict[str, Any]) -> None:
     """Print the next fires."""
-    from domain.preview import PreviewedOccurrence, preview_schedule
+    from domain.preview import PreviewedOccurrence, local_text, preview_schedule
     from domain.timestamps import parse_timestamp
     from domain.zones import load_zone
 
@@ -105,7 +105,7 @@ def show_fires(routine: dict[str, Any]) -> None:
     first = parse_timestamp(routine["next_run_at"], "next_run_at")
     # A next time that was set by hand may be no time of the schedule, which goes on from there.
     begun = preview_schedule(schedule, first - timedelta(seconds=1), 1).occurrences
-    local = first.astimezone(load_zone(schedule["timezone"])).isoformat()
+    local = local_text(first, load_zone(schedule["timezone"]))
     by_hand = PreviewedOccurrence(at=first, local=local)
     head = begun if begun and begun[0].at == first else [by_hand]
     tail = preview_schedule(schedule, first, SHOWN_FIRES, first).occurrences

@@ -7,9 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import DomainError
-from domain.preview import NoteKind, SchedulePreview, preview_schedule, validate_count
+from domain.preview import (
+    NoteKind,
+    SchedulePreview,
+    local_text,
+    preview_schedule,
+    validate_count,
+)
 from domain.schedule import Schedule, clock_mark, occurrences
-from domain.zones import zone_offsets
+from domain.zones import load_zone, zone_offsets
 from tests.support.routines import assert_refused, refusal
 from tests.unit.cron_texts import CronCase, cron_cases
 
@@ -209,3 +215,10 @@ class TestBadInput:
         with pytest.raises(DomainError) as caught:
             preview_schedule(schedule, after)
         assert_refused(caught.value, kind, field)
+
+
+def test_the_last_hour_of_the_calendar_has_no_local_time_everywhere() -> None:
+    """Tokyo is a day ahead there, in a year that no clock of ours has."""
+    at = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert local_text(at, load_zone("Asia/Tokyo")) == at.isoformat()
+    assert local_text(at, load_zone("America/New_York")) == "9999-12-31T18:59:59-05:00"
