@@ -11,25 +11,18 @@ Invariants:
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
 
 from activities.control import PauseFlag
-from activities.entity_updates import EntityUpdates, application_error_of
-from activities.failures import ENTITY_SILENT
+from activities.entity_updates import EntityUpdates, retryable_if_silent, update_patience
 from activities.runs import is_closed
 from domain.admission import BeginRun, Decision, EndRun, MarkRun, RunEnded, Verdict
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import routine_workflow_id
 from domain.runs import routine_of_run
 from domain.watchdog import DEFAULT_GRACE_SECONDS
-
-# Shorter than the local activity's own limit, so that its failure says what was waited for.
-PATIENCE = timedelta(seconds=1.8)
-NORMAL_PATIENCE = timedelta(seconds=25)
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,9 @@ class EntityActivities:
     @activity.defn
     async def mark_run(self, request: MarkRun) -> RunEnded:
         """Count or un-count a run."""
-        return await self._tell(request.run_id, "mark_run", request, f"mark-{request.state}")
+        return await self._tell(
+            request.run_id, "mark_run", request, f"mark-{request.state}-{request.turn}"
+        )
 
     @activity.defn
     async def end_run(self, request: EndRun) -> RunEnded:
@@ -103,14 +98,19 @@ class EntityActivities:
         routine = routine_workflow_id(routine_of_run(request.run_id))
         try:
             return await self._updates.send(
-                routine, "begin_run", request, Verdict, update_id=update_id, patience=_patience()
+                routine,
+                "begin_run",
+                request,
+                Verdict,
+                update_id=update_id,
+                patience=update_patience(),
             )
         except DomainError as error:
             if error.kind == ErrorKind.NOT_FOUND:
                 return Verdict(
                     decision=Decision.SKIP, reason="deleted", message="the routine is gone"
                 )
-            raise _retryable_if_silent(error) from error
+            raise retryable_if_silent(error) from error
 
     async def _tell(
         self, run_id: str, update: str, request: MarkRun | EndRun, suffix: str
@@ -123,19 +123,9 @@ class EntityActivities:
                 request,
                 RunEnded,
                 update_id=f"{run_id}:{suffix}",
-                patience=_patience(),
+                patience=update_patience(),
             )
         except DomainError as error:
             if error.kind == ErrorKind.NOT_FOUND:
                 return RunEnded(accepted=False, reason="deleted")
-            raise _retryable_if_silent(error) from error
-
-
-def _patience() -> timedelta:
-    return PATIENCE if activity.info().is_local else NORMAL_PATIENCE
-
-
-def _retryable_if_silent(error: DomainError) -> ApplicationError:
-    if error.kind == ErrorKind.UNAVAILABLE:
-        return ApplicationError(error.message, type=ENTITY_SILENT)
-    return application_error_of(error)
+            raise retryable_if_silent(error) from error

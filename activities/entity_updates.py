@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ValidationError
+from temporalio import activity
 from temporalio.client import (
     Client,
     RPCError,
@@ -30,9 +31,13 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCStatusCode
 
+from activities.failures import ENTITY_SILENT
 from domain.errors import DomainError, ErrorKind, Problem
 
 MAX_IN_FLIGHT: Final = 5
+# Shorter than the local activity's own limit, so that its failure says what was waited for.
+LOCAL_PATIENCE: Final = timedelta(seconds=1.8)
+NORMAL_PATIENCE: Final = timedelta(seconds=25)
 RPC_TIMEOUT: Final = timedelta(seconds=5)
 # The pause between two tries doubles from the first to the second.
 RETRY_PAUSES: Final = (timedelta(milliseconds=20), timedelta(seconds=1))
@@ -204,3 +209,15 @@ def application_error_of(error: DomainError) -> ApplicationError:
     return ApplicationError(
         error.message, error.to_problem(), type=str(error.kind), non_retryable=True
     )
+
+
+def update_patience() -> timedelta:
+    """How long an activity goes on asking an entity; a local one must not hold its place long."""
+    return LOCAL_PATIENCE if activity.info().is_local else NORMAL_PATIENCE
+
+
+def retryable_if_silent(error: DomainError) -> ApplicationError:
+    """The error of an activity whose entity did not answer, or refused."""
+    if error.kind == ErrorKind.UNAVAILABLE:
+        return ApplicationError(error.message, type=ENTITY_SILENT)
+    return application_error_of(error)

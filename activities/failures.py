@@ -16,8 +16,10 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from domain.fallback import FailureClass
+from domain.runs import RunStatus
 
 MODEL_FAILOVER: Final = "model_failover"
 MODEL_RETRY: Final = "model_retry"
@@ -129,3 +131,22 @@ def model_failure_of(error: BaseException) -> ModelFailure | None:
         except ValidationError:
             continue
     return None
+
+
+def run_failure(error: ActivityError, timeout_text: str) -> tuple[RunStatus, str]:
+    """How a run ends whose model call failed, in the words of whoever knows best.
+
+    Args:
+        error: The failed call.
+        timeout_text: What is said when the run's time was up.
+    """
+    failure, cause = model_failure_of(error), error.cause
+    if isinstance(cause, ActivityTimeout):
+        return RunStatus.TIMED_OUT, timeout_text
+    if not isinstance(cause, ApplicationError):
+        return RunStatus.FAILED, str(cause or error)
+    if cause.type == RUN_TIMED_OUT:
+        return RunStatus.TIMED_OUT, timeout_text
+    if failure is not None and failure.status_text:
+        return RunStatus.FAILED, f"{failure.status_text} ({cause.message})"
+    return RunStatus.FAILED, cause.message

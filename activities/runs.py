@@ -54,8 +54,17 @@ async def is_closed(client: Client, run_id: str) -> bool:
     Raises:
         RPCError: Temporal is not reachable.
     """
+    return await is_workflow_closed(client, run_workflow_id(run_id))
+
+
+async def is_workflow_closed(client: Client, workflow_id: str) -> bool:
+    """Whether a workflow is closed; one that never existed counts as closed.
+
+    Raises:
+        RPCError: Temporal is not reachable.
+    """
     try:
-        description = await client.get_workflow_handle(run_workflow_id(run_id)).describe()
+        description = await client.get_workflow_handle(workflow_id).describe()
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
             return True

@@ -5,9 +5,14 @@ Owns their names and types (DESIGN §3) and the cap on their values. Registering
 user, because visibility is readable by everyone who can list workflows.
 """
 
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+
+from domain.outcome import to_record_outcome
+from domain.run_view import RunView
+from domain.usage import Spent
 
 KIND = SearchAttributeKey.for_keyword("TicklessKind")
 SCOPE = SearchAttributeKey.for_keyword("TicklessScope")
@@ -49,3 +54,30 @@ def capped(value: str) -> str:
     """The text cut to the longest a keyword may be, at a character boundary."""
     raw = value.encode()
     return value if len(raw) <= MAX_VALUE_BYTES else raw[:MAX_VALUE_BYTES].decode(errors="ignore")
+
+
+def run_outcome_attributes(
+    view: RunView, spent: Spent, next_due: datetime | None
+) -> list[SearchAttributeUpdate[Any]]:
+    """What is written of a run when it ends, all at once.
+
+    Args:
+        view: The run as it ended.
+        spent: What its model calls cost.
+        next_due: The routine's next time: the watchdog reads it here, so that the routine need not
+            write it with every run.
+    """
+    record = view.record
+    outcome = to_record_outcome(record.status, record.error)
+    updates: list[SearchAttributeUpdate[Any]] = [
+        STATUS.value_set(record.status),
+        OUTCOME.value_set(outcome.kind if outcome else record.status),
+        LATE_SECONDS.value_set(view.late_seconds),
+    ]
+    if next_due is not None:
+        updates.append(DUE.value_set(next_due))
+    if spent.tokens is not None:
+        updates.append(TOKENS.value_set(spent.tokens))
+    if spent.cost_micros is not None:
+        updates.append(COST_USD.value_set(spent.cost_micros / 1_000_000))
+    return updates

@@ -41,6 +41,7 @@ class BeginRun(BaseModel):
     `run_timeout_seconds` is the worker's setting, used where the routine names none, and
     `grace_seconds` how much longer a run may take before it counts as stuck. `closed` are holders
     whose workflow was seen closed since a former verdict `check`, which `checked` says.
+    `trigger_digest` is the trigger that an event or message has matched.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +53,7 @@ class BeginRun(BaseModel):
     trigger_detail: str = ""
     content_hash: str | None = None
     delivery_digest: str | None = None
+    trigger_digest: str | None = None
     force: bool = False
     hop: int = 0
     actor_id: str | None = None
@@ -90,7 +92,8 @@ class Verdict(BaseModel):
     """The routine's answer to `begin_run`.
 
     `definition` only with `run`, and with the `notices` that a refusal calls for. `next_run_at` is
-    the routine's next time after this fire.
+    the routine's next time after this fire. `scope` and `title` are the routine's, for the events
+    that tell of the run; a verdict without a scope tells nothing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +101,8 @@ class Verdict(BaseModel):
     decision: Decision
     reason: str | None = None
     message: str = ""
+    scope: str = ""
+    title: str = ""
     retry_at: AwareDatetime | None = None
     duplicate_of: str | None = None
     started_at: AwareDatetime | None = None
@@ -117,12 +122,13 @@ class RunMark(StrEnum):
 
 
 class MarkRun(BaseModel):
-    """Count or un-count an admitted run."""
+    """Count or un-count an admitted run; `turn` tells the grants of one run apart."""
 
     model_config = ConfigDict(frozen=True)
 
     run_id: str
     state: RunMark
+    turn: int = 0
 
 
 class EndRun(BaseModel):
@@ -157,3 +163,6 @@ class RunEnded(BaseModel):
     recorded: bool = False
     hook: bool = False
     next_run_at: AwareDatetime | None = None
+    scope: str = ""
+    title: str = ""
+    paused_reason: str | None = None

@@ -8,6 +8,7 @@ from typing import Final
 
 ROUTINE_PREFIX: Final = "routine/"
 SCHEDULE_PREFIX: Final = "routine-schedule/"
+SESSION_PREFIX: Final = "session/"
 MAINTENANCE_PREFIX: Final = "maintenance/"
 CONTROL_ID: Final = "control"
 
@@ -29,6 +30,11 @@ def routine_workflow_id(routine_id: str) -> str:
 def schedule_id(routine_id: str) -> str:
     """`routine-schedule/<id>`: the Temporal Schedule that a routine owns."""
     return SCHEDULE_PREFIX + routine_id
+
+
+def session_workflow_id(gate_key: str) -> str:
+    """`session/<key>`; keys that conflict have the same one (`domain.session.gate_key`)."""
+    return SESSION_PREFIX + gate_key
 
 
 def maintenance_id(name: str) -> str:

@@ -38,6 +38,7 @@ from domain.guardrails import (
     decide_admission,
     recheck_admission,
 )
+from domain.listeners import still_listens
 from domain.outcome import Outcome, OutcomeKind, to_record_outcome
 from domain.routine import (
     PausedReason,
@@ -55,6 +56,8 @@ from domain.run_counting import (
     show_present_run,
 )
 from domain.runs import KeptRun, RunRecord, RunStatus
+from domain.session import gate_key
+from domain.trigger_matching import HOP_LIMIT
 from domain.verdicts import definition_of, fire_of, record_of, verdict_on
 from domain.watchdog import DEFAULT_COOLDOWN_SECONDS, AlertKind, classify
 
@@ -157,6 +160,9 @@ class RunBookings:
             notices=_notices(before, state.routine),
             recorded=known.counted and outcome is not None and outcome.kind in _TOLD,
             next_run_at=state.routine.next_run_at,
+            scope=state.routine.scope.text,
+            title=state.routine.title or state.routine.id,
+            paused_reason=_newly_paused(before, state.routine),
         )
         state.endings[record.id] = answer
         self._keep(record, message_ids=request.message_ids)
@@ -244,16 +250,20 @@ class RunBookings:
     def _decide(self, request: BeginRun, now: datetime) -> AdmissionDecision:
         state = self._admission_state(request)
         decision = decide_admission(self._state.routine, fire_of(request), state, now)
-        if decision.reason in _BEFORE_SUPERSEDED or is_due(
-            self._state.routine, request, self._state.anchor
-        ):
+        reason = self._not_meant(request)
+        if decision.reason in _BEFORE_SUPERSEDED or reason is None:
             return decision
-        count = state.skipped.get(Reason.SUPERSEDED, 0) + 1
-        return AdmissionDecision(
-            decision="skip",
-            reason=Reason.SUPERSEDED,
-            skipped={**state.skipped, Reason.SUPERSEDED: count},
-        )
+        skipped = {**state.skipped, reason: state.skipped.get(reason, 0) + 1}
+        return AdmissionDecision(decision="skip", reason=reason, skipped=skipped)
+
+    def _not_meant(self, request: BeginRun) -> Reason | None:
+        """Why a fire is none of the routine's; it may be of what the routine was before."""
+        routine, digest = self._state.routine, request.trigger_digest
+        if digest is not None and not still_listens(routine.trigger, digest):
+            return Reason.SUPERSEDED
+        if not is_due(routine, request, self._state.anchor):
+            return Reason.SUPERSEDED
+        return Reason.HOP_LIMIT if request.hop > HOP_LIMIT else None
 
     def _admission_state(self, request: BeginRun) -> AdmissionState:
         runs = self._state.open_runs.values()
@@ -275,13 +285,17 @@ class RunBookings:
         record = record_of(request, self._state.routine.id, verdict, now)
         self._state.full_streak = 0
         admitted = verdict.decision == Decision.RUN
+        # Without a session there is nothing to wait for, so the run counts at once.
+        counted = admitted and not gate_key(self._state.routine.session_key)
         self._state.open_runs[request.run_id] = OpenRun(
-            record=record, verdict=verdict, counted=admitted, lease_until=now + _lease(verdict)
+            record=record, verdict=verdict, counted=counted, lease_until=now + _lease(verdict)
         )
         if admitted:
             self._remember(request, now)
-            # Without a session there is nothing to wait for, so the run counts at once.
+        if counted:
             self._count(record, now)
+        elif admitted:
+            self._show(now)
         return verdict
 
     def _refuse(self, decision: AdmissionDecision, request: BeginRun, now: datetime) -> Verdict:
@@ -387,6 +401,11 @@ def _lease(verdict: Verdict) -> timedelta:
     if verdict.definition is None:
         return QUEUED_LEASE
     return timedelta(seconds=verdict.definition.run_timeout_seconds) + LEASE_GRACE
+
+
+def _newly_paused(before: Routine, after: Routine) -> str | None:
+    paused = after.status == RoutineStatus.PAUSED and before.status != after.status
+    return after.paused_reason if paused else None
 
 
 def _notices(before: Routine, after: Routine) -> list[NoticeKind]:

@@ -20,6 +20,7 @@ class RunStage(StrEnum):
 
     ADMISSION = "asking for admission"
     QUEUED = "waiting for the run before it"
+    SESSION = "waiting for its session"
     MODEL = "waiting for the model"
     SYSTEM_PAUSED = "everything is paused"
     DELIVERY = "delivering"

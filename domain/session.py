@@ -32,6 +32,12 @@ def thread_scope(key: str) -> str:
     return _THREAD + thread if thread else ""
 
 
+def gate_key(key: str) -> str:
+    """What all keys of one conversation have in common: base and thread; empty without a base."""
+    base = visibility_key(key)
+    return base + thread_scope(key) if base else ""
+
+
 def conflicts(a: str, b: str) -> bool:
     """Whether two keys name the same conversation, so that only one of them may speak."""
     base = visibility_key(a)

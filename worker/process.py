@@ -35,6 +35,7 @@ from activities.messenger import Messenger
 from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
+from activities.sessions import SessionActivities
 from activities.store import open_store
 from activities.waking import WakingActivities
 from activities.watchdog import Watchdog
@@ -54,6 +55,7 @@ from workflows.control import Control
 from workflows.maintenance import Maintenance
 from workflows.routine import RoutineWorkflow
 from workflows.routine_run import RoutineRun
+from workflows.session import Session
 
 _log = structlog.stdlib.get_logger("tickless.worker")
 
@@ -208,11 +210,12 @@ def _entities(client: Client) -> _Queue:
     """What needs Temporal alone."""
     runs = RunActivities(client)
     return _Queue(
-        workflows=[RoutineWorkflow, Control],
+        workflows=[RoutineWorkflow, Session, Control],
         activities=[
             ScheduleActivities(client).put_schedule,
             runs.start_run,
             runs.find_closed,
+            SessionActivities(client, EntityUpdates(client)).find_closed_workflows,
             WakingActivities(client).wake_parked,
         ],
     )
@@ -240,6 +243,7 @@ def _runs(
             entities.claim_grant,
             entities.mark_run,
             entities.end_run,
+            SessionActivities(client, EntityUpdates(client)).request_session,
             deliveries.finish_run,
             alerts.send_alert,
             HookActivities(hook).routine_completed,

@@ -1,6 +1,7 @@
 """How a workflow asks an entity: a local activity first, a normal one when the entity is slow.
 
-Owns that one pattern (DESIGN §3 rule 2). The calls themselves are `activities.entities`'.
+Owns that one pattern (DESIGN §3 rule 2). The calls themselves are `activities.entities`'
+and `activities.sessions`'.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,16 +13,16 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 
 with workflow.unsafe.imports_passed_through():
     from activities import timeouts
-    from activities.entities import EntityActivities
     from activities.failures import ENTITY_SILENT
     from domain.identifiers import RUNS_QUEUE
 
+SelfT = TypeVar("SelfT")
 RequestT = TypeVar("RequestT", bound=BaseModel)
 AnswerT = TypeVar("AnswerT")
 
 
 async def ask_entity(
-    call: Callable[[EntityActivities, RequestT], Awaitable[AnswerT]],
+    call: Callable[[SelfT, RequestT], Awaitable[AnswerT]],
     request: RequestT,
     summary: str,
 ) -> AnswerT:

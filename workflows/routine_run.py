@@ -8,17 +8,17 @@ automation.md §7.
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from workflows.entity_calls import ask_entity
 from workflows.handlers import guarded, guarded_signal
 from workflows.model_calls import ModelCalls
+from workflows.session_gate import Interrupted, SessionGate
 
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
@@ -27,10 +27,10 @@ with workflow.unsafe.imports_passed_through():
     from activities.deliveries import DeliveryActivities, DeliveryReceipt, FinishRun
     from activities.entities import EntityActivities
     from activities.failures import (
-        RUN_TIMED_OUT,
         SYSTEM_PAUSED,
         application_error_of,
         model_failure_of,
+        run_failure,
     )
     from activities.hooks import HookActivities, RoutineCompleted
     from activities.models import CallModel, ModelAnswer
@@ -38,17 +38,22 @@ with workflow.unsafe.imports_passed_through():
         BeginRun,
         Decision,
         EndRun,
+        MarkRun,
         RunDefinition,
+        RunEnded,
+        RunMark,
         Verdict,
     )
     from domain.deliveries import DeliveryStatus, Part
     from domain.identifiers import RUNS_QUEUE
+    from domain.lease_queue_state import Granted, LeaseRef
     from domain.notices import final_notice, notice_parts, start_notice, success_notice
     from domain.outcome import classify_reply, should_notify, to_record_outcome
     from domain.routine import render_prompt
     from domain.run_start import StartRun
     from domain.run_view import DeliveryView, RunStage, RunView, run_details
     from domain.runs import FireKind, RunRecord, RunStatus, run_id_of_workflow
+    from domain.session import gate_key
     from domain.threads import Thread, ThreadKind
 
 _NOMINAL_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
@@ -88,6 +93,7 @@ class RoutineRun:
         self._calls = ModelCalls(budget=timedelta())
         self._receipts: list[DeliveryReceipt] = []
         self._next_due: datetime | None = None
+        self._gate: SessionGate | None = None
         self._view = RunView(
             record=RunRecord(
                 id=run_id_of_workflow(info.workflow_id),
@@ -136,9 +142,23 @@ class RoutineRun:
 
     @workflow.signal
     @guarded_signal
-    def granted(self) -> None:
-        """The run's turn has come: the run before it ended, or everything goes on after a pause."""
-        self._granted = True
+    def granted(self, grant: Granted | None = None) -> None:
+        """The run's turn has come.
+
+        With a grant it is the session's; without, the run before it ended, or everything goes on
+        after a pause.
+        """
+        if grant is None:
+            self._granted = True
+        elif self._gate is not None:
+            self._gate.granted(grant)
+
+    @workflow.signal
+    @guarded_signal
+    def interrupt(self, lease: LeaseRef) -> None:
+        """A user wants the session: let go, and wait for the next turn."""
+        if self._gate is not None:
+            self._gate.interrupt(lease)
 
     @workflow.update(name="cancel")
     @guarded
@@ -185,7 +205,36 @@ class RoutineRun:
         self._view = self._view.model_copy(
             update={"title": definition.title, "late_seconds": verdict.late_seconds}
         )
+        if gate_key(definition.session_key):
+            return await self._work_in_session(definition)
         return await self._ask_model(definition)
+
+    async def _work_in_session(self, definition: RunDefinition) -> ModelAnswer | None:
+        """Ask the model while the session is held; again after each user turn that interrupts."""
+        limit = timedelta(seconds=definition.run_timeout_seconds)
+        owner = self._view.record.workflow_id
+        gate = self._gate = SessionGate(definition.session_key, owner, limit)
+        while True:
+            self._stage(RunStage.SESSION)
+            await gate.acquire()
+            marked = await self._mark(RunMark.RUNNING, gate.turn)
+            if not marked.accepted:
+                # The routine was paused, deleted or has had its last run meanwhile.
+                self._note(status=RunStatus.SKIPPED, reason=marked.reason)
+                return None
+            self._note(status=RunStatus.RUNNING, started_at=workflow.now())
+            # The time an interrupted turn has taken is not this one's.
+            self._calls.elapsed = timedelta()
+            try:
+                return await gate.hold(self._ask_model(definition))
+            except Interrupted:
+                self._note(status=RunStatus.INTERRUPTED)
+            await self._mark(RunMark.WAITING, gate.turn)
+            await gate.release()
+
+    async def _mark(self, state: RunMark, turn: int) -> RunEnded:
+        request = MarkRun(run_id=self._view.record.id, state=state, turn=turn)
+        return await ask_entity(EntityActivities.mark_run, request, f"{state} in the session")
 
     async def _admit(self) -> Verdict:
         self._stage(RunStage.ADMISSION)
@@ -198,6 +247,7 @@ class RoutineRun:
             trigger_detail=record.trigger_detail,
             content_hash=self._start.content_hash,
             delivery_digest=self._start.delivery_digest,
+            trigger_digest=self._start.trigger_digest,
             force=self._start.force,
             hop=record.hop,
             actor_id=self._start.actor_id,
@@ -269,10 +319,15 @@ class RoutineRun:
         status = self._view.record.status
         if status in {RunStatus.OK, RunStatus.ATTENTION, RunStatus.SKIPPED, RunStatus.CANCELLED}:
             await self._deliver(self._refusal_parts() + self._final_part(answer))
-        if status != RunStatus.SKIPPED:
+        if self._gate is not None:
+            await self._gate.release()
+        # A run that was admitted ends with the routine, also when it was not let in to its session.
+        if status != RunStatus.SKIPPED or self._definition is not None:
             await self._report()
         self._stage(RunStage.ENDED)
-        self._publish_outcome()
+        workflow.upsert_search_attributes(
+            attributes.run_outcome_attributes(self._view, self._calls.spent, self._next_due)
+        )
         return self._view
 
     def _judge(self, answer: ModelAnswer) -> None:
@@ -399,16 +454,7 @@ class RoutineRun:
     def _fail(self, error: ActivityError) -> None:
         """Record why the run failed, in the words of whoever knows best."""
         failure = model_failure_of(error)
-        cause = error.cause
-        status, message = RunStatus.FAILED, str(cause or error)
-        if isinstance(cause, ApplicationError):
-            message = cause.message
-            if cause.type == RUN_TIMED_OUT:
-                status, message = RunStatus.TIMED_OUT, self._timeout_text()
-            elif failure is not None and failure.status_text:
-                message = f"{failure.status_text} ({cause.message})"
-        elif isinstance(cause, ActivityTimeout):
-            status, message = RunStatus.TIMED_OUT, self._timeout_text()
+        status, message = run_failure(error, self._timeout_text())
         self._note(
             status=status,
             error=message[:_SUMMARY_CHARS],
@@ -435,26 +481,6 @@ class RoutineRun:
     def _stage(self, stage: RunStage) -> None:
         self._view = self._view.model_copy(update={"stage": stage})
         workflow.set_current_details(run_details(self._view, workflow.info().namespace))
-
-    def _publish_outcome(self) -> None:
-        """The one search-attribute write of a run on the fast path."""
-        record = self._view.record
-        outcome = to_record_outcome(record.status, record.error)
-        updates: list[SearchAttributeUpdate[Any]] = [
-            attributes.STATUS.value_set(record.status),
-            attributes.OUTCOME.value_set(outcome.kind if outcome else record.status),
-            attributes.LATE_SECONDS.value_set(self._view.late_seconds),
-        ]
-        if self._next_due is not None:
-            # The routine's next time: the watchdog reads it here, so that the routine need not
-            # write it with every run.
-            updates.append(attributes.DUE.value_set(self._next_due))
-        spent = self._calls.spent
-        if spent.tokens is not None:
-            updates.append(attributes.TOKENS.value_set(spent.tokens))
-        if spent.cost_micros is not None:
-            updates.append(attributes.COST_USD.value_set(spent.cost_micros / 1_000_000))
-        workflow.upsert_search_attributes(updates)
 
 
 def _part(definition: RunDefinition, name: str, text: str) -> Part:

@@ -1,0 +1,89 @@
+"""The way to a session: an Update that asks for it, and a look at who holds it.
+
+Owns the calls. Who gets the session is `domain.lease_queue`'s. Source: DESIGN §3 rules 2, 7 and 8.
+
+Invariant: every call can be repeated: the session answers by request id, the update id is fixed.
+"""
+
+from temporalio import activity
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
+
+from activities import search_attributes as attributes
+from activities.entity_updates import EntityUpdates, retryable_if_silent, update_patience
+from activities.runs import RunIds, is_workflow_closed
+from domain.errors import DomainError
+from domain.identifiers import ENTITIES_QUEUE, session_workflow_id
+from domain.lease_queue_state import LeaseAnswer, LeaseDecision, RequestLease
+from domain.session import gate_key
+from domain.session_requests import RequestSession, SessionState
+
+
+class SessionActivities:
+    """Asks sessions on behalf of workflows."""
+
+    def __init__(self, client: Client, updates: EntityUpdates) -> None:
+        self._client = client
+        self._updates = updates
+
+    @activity.defn
+    async def request_session(self, request: RequestSession) -> LeaseAnswer:
+        """Ask for a session; one that nobody asked for before is started.
+
+        Returns:
+            `granted` or `queued`; never `check`.
+
+        Raises:
+            ApplicationError: `entity_silent`, retryable, when the session did not answer.
+        """
+        lease = request.lease
+        answer = await self._ask(request.key, lease, lease.request_id)
+        if answer.decision != LeaseDecision.CHECK:
+            return answer
+        closed = [
+            holder.token
+            for holder in answer.holders
+            if await is_workflow_closed(self._client, holder.owner)
+        ]
+        checked = lease.model_copy(update={"checked": True, "closed": closed})
+        return await self._ask(request.key, checked, f"{lease.request_id}:checked")
+
+    @activity.defn
+    async def find_closed_workflows(self, request: RunIds) -> RunIds:
+        """Which of these workflows are over, though they have not let go."""
+        found = [item for item in request.ids if await is_workflow_closed(self._client, item)]
+        return RunIds(ids=found)
+
+    async def _ask(self, key: str, lease: RequestLease, update_id: str) -> LeaseAnswer:
+        gate = gate_key(key)
+        workflow_id = session_workflow_id(gate)
+
+        def start() -> WithStartWorkflowOperation[object, object]:
+            return WithStartWorkflowOperation(
+                "Session",
+                SessionState(key=gate),
+                id=workflow_id,
+                task_queue=ENTITIES_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                search_attributes=TypedSearchAttributes(
+                    [SearchAttributePair(attributes.KIND, "session")]
+                ),
+                static_summary=f"session {gate}"[:200],
+            )
+
+        try:
+            return await self._updates.send(
+                workflow_id,
+                "request",
+                lease,
+                LeaseAnswer,
+                update_id=update_id,
+                patience=update_patience(),
+                start=start,
+            )
+        except DomainError as error:
+            raise retryable_if_silent(error) from error
