@@ -11,8 +11,11 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from domain.identifiers import CONTROL_ID, routine_workflow_id
+from client import CallerContext, TicklessClient
+from domain.identifiers import CONTROL_ID, routine_workflow_id, session_workflow_id
+from domain.lease_queue_state import LeaseKind, RequestLease
 from domain.runs import run_id, run_workflow_id, scheduled_occurrence
+from domain.session_requests import SessionView
 from domain.timestamps import format_timestamp
 from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.model_steps import Hang, Reply, server_error, unauthorized
@@ -30,6 +33,10 @@ async def record(prefix: str) -> None:
             await _failing(harness, prefix)
             await _paused_system(harness, prefix)
             await _life(harness, prefix)
+            await _backfill(harness, prefix)
+            await _lost(harness, prefix)
+            await _session(harness, prefix)
+            await _maintenance(harness, prefix)
             await _probe(harness, prefix)
 
 
@@ -99,6 +106,75 @@ async def _life(harness: Harness, prefix: str) -> None:
         harness, routine_workflow_id(routine), f"{prefix}-routine-life", run_id_of_workflow=before
     )
     await _save(harness, routine_workflow_id(routine), f"{prefix}-routine-continued-and-purged")
+
+
+async def _backfill(harness: Harness, prefix: str) -> None:
+    routine = await harness.routine(
+        Reply("One."), Reply("Two."), schedule={"cron_expr": "0 9 * * *"}
+    )
+    days = ("2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z")
+    answer = await harness.tickless.routines.backfill(routine, *days)
+    for run in answer.runs:
+        await harness.tickless.runs.wait_until_started(run.run_id)
+        await harness.tickless.runs.wait(run.run_id)
+    await _save(harness, run_workflow_id(answer.runs[1].run_id), f"{prefix}-run-backfill")
+    await _save(harness, routine_workflow_id(routine), f"{prefix}-routine-backfill")
+
+
+async def _lost(harness: Harness, prefix: str) -> None:
+    routine = await harness.routine(Hang("begun", 1), Reply("Next."))
+    lost = await harness.tickless.runs.trigger(routine)
+    await harness.models.wait_for(
+        lambda: any(routine in " ".join(call.texts) for call in harness.models.calls)
+    )
+    await harness.client.get_workflow_handle(lost.workflow_id).terminate("for the record")
+    await harness.run_once(routine)
+    handle = routine_workflow_id(routine)
+
+    async def told() -> bool:
+        events = await harness.events(handle)
+        return events.count("ACTIVITY_TASK_COMPLETED") >= 2
+
+    await until(told, "the lost run is told")
+    await _save(harness, handle, f"{prefix}-routine-lost-run")
+
+
+async def _session(harness: Harness, prefix: str) -> None:
+    """Two runs of one session, the first one interrupted by a user's turn that never comes."""
+    given = harness.settings.context.model_dump(exclude_none=True)
+    context = CallerContext.model_validate({**given, "session_key": "chat-record"})
+    tickless = TicklessClient(harness.client, context)
+    runs: list[str] = []
+    for steps in ((Hang("half", 1), Reply("Again.")), (Reply("Second."),)):
+        name = harness.name()
+        harness.scripts.on(name, *steps)
+        await tickless.routines.create(
+            {"prompt": f"Do {name}.", "trigger": {"type": "manual"}}, name=name
+        )
+        runs.append((await tickless.runs.trigger(name)).run_id)
+    session = session_workflow_id("chat-record")
+    handle = harness.client.get_workflow_handle(session)
+
+    async def both() -> bool:
+        view: SessionView = await handle.query("view", result_type=SessionView)
+        return view.active and view.waiting == 1
+
+    await until(both, "one holds, one waits")
+    turn = RequestLease(
+        owner="user-turn", request_id="u", kind=LeaseKind.USER, lease_seconds=60, checked=True
+    )
+    await handle.execute_update("request", turn)
+    for run in runs:
+        await tickless.runs.wait(run)
+    await _save(harness, run_workflow_id(runs[0]), f"{prefix}-run-interrupted")
+    await _save(harness, session, f"{prefix}-session")
+
+
+async def _maintenance(harness: Harness, prefix: str) -> None:
+    await harness.tickless.watchdog.once()
+    async for execution in harness.client.list_workflows("WorkflowType = 'Maintenance'"):
+        await _save(harness, execution.id, f"{prefix}-maintenance")
+        return
 
 
 async def _probe(harness: Harness, prefix: str) -> None:

@@ -12,10 +12,12 @@ from temporalio.worker import Replayer
 from worker.sandbox import workflow_runner
 from workflows.cancellation_probe import CancellationProbe
 from workflows.control import Control
+from workflows.maintenance import Maintenance
 from workflows.routine import RoutineWorkflow
 from workflows.routine_run import RoutineRun
+from workflows.session import Session
 
-WORKFLOWS = [CancellationProbe, Control, RoutineRun, RoutineWorkflow]
+WORKFLOWS = [CancellationProbe, Control, Maintenance, RoutineRun, RoutineWorkflow, Session]
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
 
@@ -43,4 +45,11 @@ async def test_history_replays(path: Path) -> None:
 
 def test_every_workflow_has_a_history() -> None:
     recorded = {_started_type(path) for path in HISTORIES}
-    assert recorded == {"CancellationProbe", "Control", "Routine", "RoutineRun"}
+    assert recorded == {
+        "CancellationProbe",
+        "Control",
+        "Maintenance",
+        "Routine",
+        "RoutineRun",
+        "Session",
+    }
