@@ -1,0 +1,62 @@
+"""What the README tells a reader to type works as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import command, run_command
+from tests.support.harness import Harness
+from tests.support.model_steps import Reply
+
+TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+# These serve until they are stopped, need a run that will come, or a cluster of one's own; each has
+# tests elsewhere.
+ELSEWHERE = ("dev", "worker", "run tail", "admin", "gateway", "doctor", "token")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def _commands() -> list[list[str]]:
+    """Every `tickless …` line of the shell blocks, in order, continued lines joined."""
+    lines = "\n".join(_blocks("sh")).replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("tickless ")]
+    return [words[1:] for words in found if not " ".join(words[1:]).startswith(ELSEWHERE)]
+
+
+async def test_its_commands_work_in_order(harness: Harness, tmp_path: Path) -> None:
+    """With a routine of the same name that is answered; files go to a folder of the test."""
+    harness.scripts.on("Go through the checklist", *[Reply("Water the ferns.")] * 5)
+    told: list[str] = []
+    assert len(_commands()) > 10
+    try:
+        for words in _commands():
+            arguments = [word.replace("routines/", f"{tmp_path}/routines/") for word in words]
+            answer = await command(harness, *arguments)
+            if answer.code != 0:
+                told.append(f"tickless {shlex.join(words)}: exit {answer.code}: {answer.err}")
+    finally:
+        await harness.tickless.system.resume_all()
+    assert told == []
+
+
+@pytest.mark.parametrize("code", _blocks("python"))
+async def test_its_python_works(
+    harness: Harness, code: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.scripts.on("Say hello", Reply("Hello from the model."))
+    for key, value in harness.environ.items():
+        monkeypatch.setenv(key, value)
+    body = code.replace("asyncio.run(main())", "")
+    names: dict[str, object] = {}
+    exec(compile(body, "README.md", "exec"), names)
+    await names["main"]()  # type: ignore[operator]  # the block defines it
+    assert "Hello from the model." in capsys.readouterr().out
+
+
+async def test_the_commands_it_leaves_to_others_exist() -> None:
+    text = (await run_command({}, "--help")).out
+    assert all(f"  {words.split()[0]} " in text for words in ("dev", "worker", "doctor", "admin"))
