@@ -26,6 +26,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from benchmarks.measuring import Throughput, measure, memory_mib, quantile
 from domain.identifiers import routine_workflow_id
 from tests.support.harness import Harness, until
+from tests.support.model_steps import Reply
 
 QUEUE = "floor-due"
 # Made at a time; each routine is a workflow of its own.
@@ -35,6 +36,8 @@ PROBE = 20
 SLACK = 2.0
 SETTLE_SECONDS = 10
 PATIENCE_SECONDS = 600
+# A short answer of a fast model.
+ANSWER_SECONDS = 0.5
 # A rule of five fields that is due once a year, half a year from now at the least.
 FAR = timedelta(days=200)
 
@@ -169,11 +172,12 @@ async def measure_due_floor(harness: Harness, server_pid: int, count: int) -> Du
 
 
 async def measure_due(harness: Harness, server_pid: int, count: int) -> Due:
-    """Routines that are due in the same second; their model answers at once, silently."""
+    """Routines that are due in the same second; their model takes a while, as real ones do."""
     made: dict[int, str] = {}
 
     async def make(number: int, at: datetime) -> None:
-        made[number] = await harness.routine(schedule={"run_at": at.isoformat()})
+        answer = Reply("ROUTINE_OK", before=ANSWER_SECONDS)
+        made[number] = await harness.routine(answer, schedule={"run_at": at.isoformat()})
 
     at, creation = await _make_due(make, count, server_pid)
     work = await _work(harness, "RoutineRun", count, at, server_pid)
