@@ -151,7 +151,8 @@ class RunEnded(BaseModel):
     """The answer to `mark_run` and `end_run`; `accepted` is false when nothing was changed.
 
     `recorded` says that the outcome was ok or an error and is in the routine's record, `hook` that
-    the worker has a completion hook to be called for such.
+    the worker has a completion hook to be called for such. `scope`, `title` and, when this end has
+    paused the routine, `paused_reason` are for the events that tell of it.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -7,19 +7,14 @@ capability that is added, and goes away with the last.
 from domain.actions import LightweightAction
 from domain.errors import DomainError, ErrorKind
 from domain.routine_model import Routine
-from domain.trigger_models import PUSHED_TYPES, TriggerType
-
-_TIMED = tuple(kind.value for kind in TriggerType if kind not in PUSHED_TYPES)
 
 
 def check_supported(routine: Routine) -> None:
     """Refuse what nothing would carry out.
 
     Raises:
-        DomainError: `invalid_field` on `trigger.type`, `action.type` or `action.use_tools`.
+        DomainError: `invalid_field` on `action.type` or `action.use_tools`.
     """
-    if routine.trigger.type not in _TIMED:
-        raise _unsupported("trigger.type", routine.trigger.type, list(_TIMED))
     if not isinstance(routine.action, LightweightAction):
         raise _unsupported("action.type", routine.action.type, ["lightweight"])
     if routine.action.use_tools:

@@ -16,6 +16,7 @@ class StartRun(BaseModel):
 
     `actor_id` is who asked for a manual run; null is the operator, who may. `untrusted` is what
     came with a message, event or delivery: data for the prompt, at most 64 KiB in all.
+    `trigger_digest` is the trigger that an event or message has matched.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,6 +28,7 @@ class StartRun(BaseModel):
     occurred_at: AwareDatetime | None = None
     content_hash: str | None = None
     delivery_digest: str | None = None
+    trigger_digest: str | None = None
     force: bool = False
     hop: int = 0
     actor_id: str | None = None

@@ -45,6 +45,8 @@ def verdict_on(
     return Verdict(
         decision=what,
         reason=decision.reason,
+        scope=routine.scope.text,
+        title=routine.title or routine.id,
         retry_at=decision.retry_at,
         duplicate_of=decision.duplicate_of,
         started_at=now if admitted else None,

@@ -121,7 +121,13 @@ class TestEnd:
         answer = booked.end("m-1", status, summary="x" * 300, warnings=["w"] * 9)
 
         after = booked.state.routine
-        assert answer == RunEnded(accepted=True, recorded=True, next_run_at=after.next_run_at)
+        assert answer == RunEnded(
+            accepted=True,
+            recorded=True,
+            next_run_at=after.next_run_at,
+            scope="user:ou_a",
+            title="routine_01",
+        )
         assert after.last_result == "ok: 2026-02-01T12:00:05Z"
         assert (after.run_count, after.run_state, after.due_since) == (1, RunState.IDLE, None)
         assert booked.state.open_runs == {}
