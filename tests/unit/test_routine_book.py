@@ -105,9 +105,10 @@ class TestCreate:
         assert_refused(error, "unknown_field", "promt", "prompt")
 
     def test_what_this_version_cannot_carry_out(self) -> None:
-        webhook = {"schedule": None, "trigger": {"type": "webhook", "allow_unsigned": True}}
-        error = refusal(lambda: RoutineBook.create(creation(webhook), NOW))
-        assert_refused(error, "invalid_field", "trigger.type", "webhook")
+        action = {"type": "full_job", "title": "a", "description": "b"}
+        body = {"prompt": None, "action": action}
+        error = refusal(lambda: RoutineBook.create(creation(body), NOW))
+        assert_refused(error, "invalid_field", "action.type", "full_job")
 
     def test_its_schedule_is_to_be_put(self) -> None:
         made = RoutineBook.create(creation(), NOW)

@@ -167,7 +167,7 @@ async def test_ten_creations_of_one_name_make_one_routine(harness: Harness) -> N
     [
         ({"prompt": "x", "schedule": {"every_seconds": 59}}, "schedule.every_seconds"),
         ({"prompt": "x", "promt": "y", "schedule": {"every_seconds": 60}}, "promt"),
-        ({"prompt": "x", "trigger": {"type": "event", "pattern": "x"}}, "trigger.type"),
+        ({"prompt": "x", "trigger": {"type": "event", "pattern": "("}}, "trigger.pattern"),
         (
             {
                 "action": {"type": "full_job", "title": "t", "description": "d"},
