@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.tickless-ready
 WORKERS ?= 2
 
-.PHONY: help setup demo dev test test-fast check format bench clean lock
+.PHONY: help setup demo dev test test-fast check fuzz format bench clean lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ check: $(STAMP)  ## lint, types, architecture
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 	@$(BIN)/python -m pytest -q tests/unit/test_architecture.py
+
+fuzz: $(STAMP)  ## many more requests at the HTTP API than the tests make
+	@TICKLESS_FUZZ_EXAMPLES=600 TICKLESS_FUZZ_FLOWS=200 $(BIN)/python -m pytest \
+		-q tests/integration/test_gateway_openapi.py --timeout 7200
 
 format: $(STAMP)  ## format and fix
 	@$(BIN)/ruff check --fix .

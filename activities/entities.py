@@ -7,22 +7,41 @@ slow.
 Invariants:
     1. Every call can be repeated: the routine answers by run id, the update id is fixed.
     2. A run whose routine is gone is refused `deleted`, never failed.
-    3. A fire never passes while everything is paused: the flag is read before the routine is asked.
+    3. What a run tells as an event is told before the answer is: whoever lost the answer tells it
+       again, and the same event starts nothing twice.
+    4. A fire never passes while everything is paused: the flag is read before the routine is asked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.control import PauseFlag
+from activities.emitting import Emitter
 from activities.entity_updates import EntityUpdates, retryable_if_silent, update_patience
+from activities.failures import ENTITY_SILENT
 from activities.runs import is_closed
 from domain.admission import BeginRun, Decision, EndRun, MarkRun, RunEnded, Verdict
+from domain.emissions import EmittedEvent
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import routine_workflow_id
+from domain.run_events import events_of_begin, events_of_end
 from domain.runs import routine_of_run
 from domain.watchdog import DEFAULT_GRACE_SECONDS
+
+_WORTH_TRYING_AGAIN = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.UNKNOWN,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -39,12 +58,18 @@ class EntityActivities:
     """Talks to routines on behalf of their runs."""
 
     def __init__(
-        self, client: Client, updates: EntityUpdates, pause: PauseFlag, limits: RunLimits
+        self,
+        client: Client,
+        updates: EntityUpdates,
+        pause: PauseFlag,
+        limits: RunLimits,
+        emitter: Emitter | None = None,
     ) -> None:
         self._client = client
         self._updates = updates
         self._pause = pause
         self._limits = limits
+        self._emitter = emitter or Emitter(client)
 
     @activity.defn
     async def begin_run(self, request: BeginRun) -> Verdict:
@@ -56,18 +81,23 @@ class EntityActivities:
         Raises:
             ApplicationError: `entity_silent`, retryable, when the routine did not answer.
         """
+        self._emitter.prepare()
         request = await self._completed(request)
         verdict = await self._begin(request, request.run_id)
-        if verdict.decision != Decision.CHECK:
-            return verdict
-        closed = [holder for holder in verdict.holders if await is_closed(self._client, holder)]
-        checked = request.model_copy(update={"checked": True, "closed": closed})
-        return await self._begin(checked, f"{request.run_id}:checked")
+        if verdict.decision == Decision.CHECK:
+            closed = [holder for holder in verdict.holders if await is_closed(self._client, holder)]
+            checked = request.model_copy(update={"checked": True, "closed": closed})
+            verdict = await self._begin(checked, f"{request.run_id}:checked")
+        await self._emit(events_of_begin(request, verdict), verdict.scope)
+        return verdict
 
     @activity.defn
     async def claim_grant(self, request: BeginRun) -> Verdict:
         """Ask again after a queued run was granted its turn; answers `run` or `skip`."""
-        return await self._begin(await self._completed(request), f"{request.run_id}:granted")
+        self._emitter.prepare()
+        verdict = await self._begin(await self._completed(request), f"{request.run_id}:granted")
+        await self._emit(events_of_begin(request, verdict), verdict.scope)
+        return verdict
 
     @activity.defn
     async def mark_run(self, request: MarkRun) -> RunEnded:
@@ -79,9 +109,21 @@ class EntityActivities:
     @activity.defn
     async def end_run(self, request: EndRun) -> RunEnded:
         """Report the end of a run; answers which notices it calls for."""
+        self._emitter.prepare()
         request = request.model_copy(update={"failure_limit": self._limits.failure_limit})
         ended = await self._tell(request.record.id, "end_run", request, "end")
+        await self._emit(events_of_end(request.record, ended), ended.scope)
         return ended.model_copy(update={"hook": self._limits.hook})
+
+    async def _emit(self, events: Sequence[EmittedEvent], scope: str) -> None:
+        """Tell events of a run before its workflow hears the answer: a crash tells them again."""
+        try:
+            await self._emitter.tell(events, scope)
+        except RPCError as error:
+            if error.status in _WORTH_TRYING_AGAIN:
+                raise ApplicationError(error.message, type=ENTITY_SILENT) from error
+            # What the server does not take will not be taken the next time either.
+            activity.logger.error("an event of a run was not delivered: %s", error)
 
     async def _completed(self, request: BeginRun) -> BeginRun:
         """The request with what only the worker knows."""

@@ -1,6 +1,7 @@
 """`make bench`: every measurement of this folder, printed with the goal it has.
 
-python -m benchmarks [runs|due|idle|schedules|startup …] [--count N] [--routines N] [--seconds S]
+python -m benchmarks [runs|due|idle|events|schedules|startup …] [--count N] [--routines N]
+                     [--seconds S] [--listeners N]
 """
 
 import argparse
@@ -10,14 +11,17 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from benchmarks.events import measure_events
+from benchmarks.events import summary as event_summary
 from benchmarks.measuring import memory_mib
 from benchmarks.routines import compare_due, measure_idle
 from benchmarks.runs import cancellation_milliseconds, compare, summary
 from benchmarks.schedules import measure_schedules
 from benchmarks.startup import help_cpu_seconds
+from domain.identifiers import SERVED_QUEUES
 from tests.support.harness import Harness, running_harness, running_server
 
-NAMES = ("schedules", "startup", "runs", "due", "idle")
+NAMES = ("schedules", "startup", "runs", "due", "idle", "events")
 
 
 @asynccontextmanager
@@ -28,7 +32,11 @@ async def running(**overrides: str) -> AsyncGenerator[tuple[Harness, int]]:
         async with (
             running_server(folder) as server,
             running_harness(
-                folder, server, TICKLESS_TEMPORAL__SANDBOX="false", **overrides
+                folder,
+                server,
+                queues=SERVED_QUEUES,
+                TICKLESS_TEMPORAL__SANDBOX="false",
+                **overrides,
             ) as harness,
         ):
             assert server.pid is not None
@@ -76,6 +84,16 @@ async def report_idle(count: int, seconds: float) -> None:
     )
 
 
+async def report_events(count: int) -> None:
+    """Messages and events among many routines that listen."""
+    async with running() as (harness, _):
+        report = await measure_events(harness.client, count)
+    print(f"{count:5} listeners, first list     {report.first_ms:6.0f} ms")
+    print(f"one message matched           {event_summary(report.message_ms)}   (goal p99 2 ms)")
+    print(f"one event matched             {event_summary(report.event_ms)}   (goal p99 2 ms)")
+    print(f"a new routine is heard after  {report.new_ms:6.0f} ms   (goal 1000 ms)")
+
+
 def report_schedules() -> None:
     """Occurrences and validation."""
     report = measure_schedules()
@@ -89,7 +107,7 @@ def report_startup() -> None:
     print(f"tickless --help               {help_cpu_seconds():6.2f} s CPU   (goal 0.3)")
 
 
-async def main(names: list[str], count: int, routines: int, seconds: float) -> None:
+async def main(names: list[str], count: int, routines: int, seconds: float, listeners: int) -> None:
     """Measure and print."""
     if "schedules" in names:
         report_schedules()
@@ -101,6 +119,8 @@ async def main(names: list[str], count: int, routines: int, seconds: float) -> N
         await report_due(routines)
     if "idle" in names:
         await report_idle(routines, seconds)
+    if "events" in names:
+        await report_events(listeners)
 
 
 if __name__ == "__main__":
@@ -109,7 +129,9 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=200, help="runs in a batch")
     parser.add_argument("--routines", type=int, default=1000, help="routines due or at rest")
     parser.add_argument("--seconds", type=float, default=60, help="how long routines rest")
+    parser.add_argument("--listeners", type=int, default=10_000, help="routines that listen")
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"{', '.join(sorted(unknown))}: not among {', '.join(NAMES)}")
-    asyncio.run(main(given.names or [*NAMES], given.count, given.routines, given.seconds))
+    names = given.names or [*NAMES]
+    asyncio.run(main(names, given.count, given.routines, given.seconds, given.listeners))

@@ -6,11 +6,13 @@ updates go through `activities.entity_updates`, everything else is a read that a
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, RPCTimeoutOrCancelledError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import PayloadCodec
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
@@ -23,7 +25,11 @@ QUERY_TIMEOUT = timedelta(seconds=10)
 
 
 async def connect(
-    config: ClientConnectConfig, runtime: Runtime | None = None, *, check: bool = True
+    config: ClientConnectConfig,
+    runtime: Runtime | None = None,
+    *,
+    check: bool = True,
+    codec: PayloadCodec | None = None,
 ) -> Client:
     """Connect to Temporal.
 
@@ -31,6 +37,7 @@ async def connect(
         config: Address, namespace, credentials, as `client.settings.connect_config` gives them.
         runtime: The SDK's runtime, for workers that forward its logs.
         check: Whether to look for the namespace at once.
+        codec: Encrypts every payload (`client.codec`); null leaves them in clear.
 
     Raises:
         DomainError: `unavailable` when nothing answers at the address, `invalid_field` on
@@ -39,7 +46,7 @@ async def connect(
     try:
         client = await Client.connect(
             **config,
-            data_converter=pydantic_data_converter,
+            data_converter=replace(pydantic_data_converter, payload_codec=codec),
             runtime=runtime,
         )
     except (RuntimeError, OSError) as error:

@@ -33,11 +33,15 @@ from client.collapsed import collapsed_fires
 from client.connection import QUERY_TIMEOUT, translated
 from client.context import CallerContext
 from client.json_objects import checked_object
+from client.webhook_claims import WebhookClaims
+from client.webhook_paths import WebhookPaths
+from client.webhook_secrets import NO_SETTINGS, WebhookSecrets
 from domain.actor import preferred_id
 from domain.capabilities import check_supported
 from domain.errors import DomainError, ErrorKind
 from domain.guardrails import content_hash
 from domain.identifiers import ENTITIES_QUEUE, ROUTINE_PREFIX, routine_workflow_id
+from domain.listeners import MEMO_KEY, trigger_memo
 from domain.routine import Routine, new_routine, parse_status_filter, validate_name
 from domain.routine_requests import (
     BackfillAnswer,
@@ -53,6 +57,8 @@ from domain.routine_requests import (
 )
 from domain.runs import KeptRun, hex32
 from domain.timestamps import parse_timestamp
+from domain.webhook_claim import MEMO as WEBHOOK_MEMO
+from domain.webhook_claim import WebhookClaim
 from workflows.routine import RoutineWorkflow
 
 # How long a caller waits for a worker before it gets the ids alone (DESIGN §3).
@@ -93,7 +99,10 @@ class Routines:
         *,
         default_timezone: str = "UTC",
         retention_days: int = 30,
+        secrets: WebhookSecrets = NO_SETTINGS,
     ) -> None:
+        self._secrets = secrets
+        self._claims = WebhookClaims(temporal, WebhookPaths(temporal))
         self._temporal = temporal
         self._updates = updates
         self._context = context
@@ -119,10 +128,12 @@ class Routines:
             The routine, or only its ids (`accepted`) when no worker answered within 10 s.
 
         Raises:
-            DomainError: What is wrong with the body; `conflict` on `id` when the name is taken.
+            DomainError: What is wrong with the body; `conflict` on `id` or `trigger.path` when
+                that is taken.
         """
         request, planned = self._creation(checked_object(body), name, idempotency_key)
         workflow_id = routine_workflow_id(request.id)
+        claim = await self._claims.for_creation(planned)
 
         def start() -> WithStartWorkflowOperation[RoutineWorkflow, None]:
             return WithStartWorkflowOperation(
@@ -132,6 +143,7 @@ class Routines:
                 task_queue=ENTITIES_QUEUE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 search_attributes=_attributes(request, planned),
+                memo=_memo(planned, claim),
                 static_summary=str(body.get("title") or request.id)[:200],
             )
 
@@ -151,8 +163,10 @@ class Routines:
             with translated(request.id):
                 # The start carries the whole creation, so it is durable if the workflow exists.
                 await self._temporal.get_workflow_handle(workflow_id).describe()
+            await self._claims.settle_creation(request.id, claim)
             return RoutineCreated(id=request.id, workflow_id=workflow_id, accepted=True)
         await self._wait_until_listed(workflow_id)
+        await self._claims.settle_creation(request.id, claim)
         return RoutineCreated(
             id=request.id,
             workflow_id=workflow_id,
@@ -231,11 +245,19 @@ class Routines:
         self, routine_id: str, changes: Mapping[str, object], *, if_revision: int | None = None
     ) -> RoutineAnswer:
         """Change a routine by a JSON merge patch."""
-        patch = checked_object(changes)
+        patch = self._secrets.sealed_body(checked_object(changes), routine_id)
         if if_revision is not None:
             patch["if_revision"] = if_revision
-        request = PatchRoutine(changes=patch, **self._asker())
-        return await self._change(routine_id, "patch", request)
+
+        async def read() -> Routine:
+            return (await self.get(routine_id)).routine
+
+        async def change(changed: dict[str, Any]) -> RoutineAnswer:
+            request = PatchRoutine(changes=changed, **self._asker())
+            return await self._change(routine_id, "patch", request)
+
+        async with self._claims.around_patch(routine_id, patch, read, change):
+            return await change(patch)
 
     async def pause(self, routine_id: str) -> RoutineAnswer:
         """Pause a routine; a run in flight finishes."""
@@ -312,9 +334,26 @@ class Routines:
         chosen = body.get("id") if name is None else name
         name = None if chosen is None else validate_name(chosen)
         key = hex32(f"{preferred_id(creator)}\n{idempotency_key}") if idempotency_key else None
+        id = name or "routine_" + (key or str(ULID()).lower())
+
+        def plan(given: Mapping[str, object]) -> Routine:
+            # Told before anything is started; the workflow makes it from the same body again.
+            return new_routine(
+                given,
+                id=id,
+                scope=scope,
+                route=route,
+                creator=creator,
+                now=datetime.now(UTC),
+                default_timezone=self._default_timezone,
+            )
+
+        # Twice: a literal is judged as it was given, and leaves this process sealed only.
+        check_supported(plan(body))
+        sealed = self._secrets.sealed_body(body, id)
         request = CreateRoutine(
-            id=name or "routine_" + (key or str(ULID()).lower()),
-            body=dict(body),
+            id=id,
+            body=sealed,
             scope=scope,
             route=route,
             creator=creator,
@@ -323,20 +362,9 @@ class Routines:
             source_message_id=self._context.source_message_id or None,
             default_timezone=self._default_timezone,
             key=key or str(ULID()),
-            digest=content_hash(dict(body)),
+            digest=content_hash(self._secrets.comparable_body(body, id)),
         )
-        # Told before anything is started; the workflow makes the routine from the same body again.
-        planned = new_routine(
-            request.body,
-            id=request.id,
-            scope=scope,
-            route=route,
-            creator=creator,
-            now=datetime.now(UTC),
-            default_timezone=self._default_timezone,
-        )
-        check_supported(planned)
-        return request, planned
+        return request, plan(sealed)
 
     async def _change(self, routine_id: str, update: str, request: ChangeRoutine) -> RoutineAnswer:
         with translated(routine_id):
@@ -404,6 +432,14 @@ def _attributes(request: CreateRoutine, planned: Routine) -> TypedSearchAttribut
             SearchAttributePair(attributes.CREATED, datetime.now(UTC)),
         ]
     )
+
+
+def _memo(planned: Routine, claim: WebhookClaim | None) -> dict[str, Any] | None:
+    """What fires from outside find the routine by; its workflow keeps it up to date."""
+    if claim is not None:
+        return {WEBHOOK_MEMO: claim.memo}
+    trigger = trigger_memo(planned.trigger)
+    return None if trigger is None else {MEMO_KEY: trigger}
 
 
 def _created(execution: WorkflowExecution) -> str:

@@ -13,15 +13,18 @@ Example:
 """
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from temporalio.client import Client
 
+from activities.emitting import Emitter
 from activities.entity_updates import EntityUpdates
+from client.codec import payload_codec
 from client.connection import connect
 from client.context import CallerContext
+from client.events import Events, Messages
 from client.manifests import Manifests
 from client.routines import Routines
 from client.runs import Runs
@@ -29,6 +32,7 @@ from client.schedules import Schedules
 from client.settings import Settings, connect_config, load_settings
 from client.system import System
 from client.watchdog import WatchdogCalls
+from client.webhook_secrets import NO_SETTINGS, WebhookSecrets
 from domain.errors import DomainError, ErrorKind
 
 
@@ -41,6 +45,8 @@ class TicklessClient:
         runs: Calls for runs.
         schedules: Calls for schedules that no routine has yet.
         manifests: Calls for routines as files.
+        events: Calls for what happens elsewhere.
+        messages: Calls for messages that come in.
         system: Calls for the system as a whole.
         watchdog: Calls for the watchdog.
     """
@@ -53,6 +59,7 @@ class TicklessClient:
         default_timezone: str = "UTC",
         retention_days: int = 30,
         ui_url: str = "",
+        secrets: WebhookSecrets = NO_SETTINGS,
     ) -> None:
         updates = EntityUpdates(temporal)
         self.temporal = temporal
@@ -62,16 +69,33 @@ class TicklessClient:
             context,
             default_timezone=default_timezone,
             retention_days=retention_days,
+            secrets=secrets,
         )
         self.runs = Runs(temporal, updates, context, ui_url)
         self.schedules = Schedules(default_timezone=default_timezone)
         self.manifests = Manifests(self.routines, context, default_timezone=default_timezone)
+        emitter = Emitter(temporal)
+        self.events = Events(emitter, context, self.runs.ui_url)
+        self.messages = Messages(emitter, context, self.runs.ui_url)
         self.system = System(temporal, updates)
         self.watchdog = WatchdogCalls(temporal)
 
     @classmethod
-    def of_settings(cls, temporal: Client, settings: Settings) -> "TicklessClient":
-        """A client with what the settings say about caller, zone and retention.
+    def of_settings(
+        cls,
+        temporal: Client,
+        settings: Settings,
+        environ: Mapping[str, str] | None = None,
+        *,
+        operator: bool = True,
+    ) -> "TicklessClient":
+        """A client with what the settings say about caller, zone, retention and secrets.
+
+        Args:
+            temporal: The connection.
+            settings: All settings.
+            environ: Where references in them are looked up; null is this process's environment.
+            operator: Whether the caller may name variables and files as secrets.
 
         Raises:
             DomainError: `automation_disabled` where the settings switch automation off.
@@ -89,6 +113,9 @@ class TicklessClient:
             default_timezone=settings.default_timezone,
             retention_days=settings.deleted_retention_days,
             ui_url=settings.temporal.ui_url,
+            secrets=WebhookSecrets.of_settings(
+                settings, os.environ if environ is None else environ, operator=operator
+            ),
         )
 
     @classmethod
@@ -103,5 +130,7 @@ class TicklessClient:
             DomainError: What is wrong with the settings, or `unavailable` without a server.
         """
         settings = load_settings(config, os.environ).settings
-        temporal = await connect(connect_config(settings.temporal, os.environ))
+        temporal = await connect(
+            connect_config(settings.temporal, os.environ), codec=payload_codec(settings, os.environ)
+        )
         yield cls.of_settings(temporal, settings)

@@ -51,6 +51,7 @@ from domain.routine_state import LostRun, OpenRun, RoutineState
 from domain.run_conversation import after_run
 from domain.run_counting import (
     count_run,
+    is_dropped,
     is_due,
     pass_over,
     show_present_run,
@@ -250,18 +251,18 @@ class RunBookings:
     def _decide(self, request: BeginRun, now: datetime) -> AdmissionDecision:
         state = self._admission_state(request)
         decision = decide_admission(self._state.routine, fire_of(request), state, now)
-        reason = self._not_meant(request)
+        reason = self._not_meant(request, now)
         if decision.reason in _BEFORE_SUPERSEDED or reason is None:
             return decision
         skipped = {**state.skipped, reason: state.skipped.get(reason, 0) + 1}
         return AdmissionDecision(decision="skip", reason=reason, skipped=skipped)
 
-    def _not_meant(self, request: BeginRun) -> Reason | None:
+    def _not_meant(self, request: BeginRun, now: datetime) -> Reason | None:
         """Why a fire is none of the routine's; it may be of what the routine was before."""
         routine, digest = self._state.routine, request.trigger_digest
         if digest is not None and not still_listens(routine.trigger, digest):
             return Reason.SUPERSEDED
-        if not is_due(routine, request, self._state.anchor):
+        if not is_due(routine, request, self._state.anchor) or is_dropped(routine, request, now):
             return Reason.SUPERSEDED
         return Reason.HOP_LIMIT if request.hop > HOP_LIMIT else None
 

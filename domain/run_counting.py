@@ -16,6 +16,7 @@ from domain.routine import Routine, RoutineStatus, RunState
 from domain.routine_state import OpenRun
 from domain.runs import FireKind, RunRecord
 from domain.schedule import Catchup, count_between, is_occurrence, next_run_at
+from domain.schedule_policy import SHORT_WINDOW
 
 
 def is_due(routine: Routine, request: BeginRun, anchor: datetime) -> bool:
@@ -32,13 +33,26 @@ def is_due(routine: Routine, request: BeginRun, anchor: datetime) -> bool:
     return is_occurrence(at, routine.schedule, anchor)
 
 
+def is_dropped(routine: Routine, request: BeginRun, now: datetime) -> bool:
+    """Whether `skip` drops a scheduled fire that comes too late, as the server drops its own.
+
+    The server starts a fire that is due although no worker is there to take it up.
+    """
+    at, schedule = request.scheduled_at, routine.schedule
+    if request.kind != FireKind.SCHEDULE or at is None or schedule is None:
+        return False
+    by_hand = at == _time_set_by_hand(routine)
+    return schedule.catchup == Catchup.SKIP and not by_hand and now - at > SHORT_WINDOW
+
+
 def times_stood_for(routine: Routine, request: BeginRun, now: datetime, anchor: datetime) -> int:
     """How many times of the schedule have collapsed into this run, its own included."""
     at, schedule = request.scheduled_at, routine.schedule
     if request.kind != FireKind.SCHEDULE or at is None or schedule is None:
         return 1
     # With `all` each time has a run of its own; a time set by hand in the past means "at once".
-    if schedule.catchup == Catchup.ALL or at == _time_set_by_hand(routine):
+    at_once = at == _time_set_by_hand(routine) and at <= (routine.updated_at or at)
+    if schedule.catchup == Catchup.ALL or at_once:
         return 1
     return 1 + count_between(at, now, schedule, anchor)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from activities.store import StoreError
+from client.codec import payload_codec
 from client.connection import connect
 from client.settings import Settings, connect_config, load_settings, without_password
 from client.setup import missing_search_attributes
@@ -148,7 +149,7 @@ def _settings(config: Path | None) -> Settings:
 async def _dev(settings: Settings) -> int:
     async with stop_signal() as stop:
         _say("Starting the Temporal server, the workers and the model …")
-        async with running_stack(settings, os.environ, fetch_progress()) as stack:
+        async with running_stack(settings, os.environ, fetch_progress(), gateway=True) as stack:
             stop.started()
             _announce(stack, settings)
             await until_stopped(stop, stack.serving, stack.stopped_server)
@@ -159,7 +160,11 @@ async def _dev(settings: Settings) -> int:
 
 async def _worker(settings: Settings, queues: list[str]) -> int:
     async with stop_signal() as stop:
-        client = await connect(connect_config(settings.temporal, os.environ), sdk_runtime())
+        client = await connect(
+            connect_config(settings.temporal, os.environ),
+            sdk_runtime(),
+            codec=payload_codec(settings, os.environ),
+        )
         await _require_search_attributes(client)
         async with running_workers(
             client, settings, os.environ, queues, fetch_progress()
@@ -210,6 +215,8 @@ def _announce(stack: Stack, asked: Settings) -> None:
     _say(f"  Temporal   {address}, namespace {stack.client.namespace}")
     if settings.temporal.ui_url:
         _say(f"  UI         {settings.temporal.ui_url}")
+    if stack.gateway is not None:
+        _say(f"  HTTP API   {stack.gateway.url}/api/v1, token in {stack.token_file}")
     _say(f"  Model      {_model(settings)}")
     _say(f"  Data       {settings.store.folder}")
     if asked.temporal.target != address:

@@ -11,13 +11,15 @@ import os
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from temporalio.client import Client
 
 from activities.file_locks import FileLockTimeout, locked
 from activities.search_attributes import TYPES
+from client.codec import payload_codec
 from client.connection import connect
 from client.settings import Settings, TemporalSettings, connect_config
 from client.setup import setup_namespace
@@ -29,6 +31,11 @@ from worker.ports import require_free_port
 from worker.process import running_workers
 from worker.temporal_server import DevServer, DevServerOptions
 
+if TYPE_CHECKING:
+    from client.gateway import Gateway
+
+TOKEN_FILE: Final = "gateway-token"
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -38,6 +45,7 @@ class Stack:
         client: Connection to its server.
         settings: The settings with the addresses that were really taken.
         serving: Ends only by the fault of a worker.
+        gateway: The HTTP gateway, null where none was asked for.
         stopped_server: Ends when the server has ended by itself.
     """
 
@@ -45,13 +53,23 @@ class Stack:
     settings: Settings
     serving: "asyncio.Task[None]"
     stopped_server: "asyncio.Task[int]"
+    gateway: "Gateway | None" = None
+
+    @property
+    def token_file(self) -> Path:
+        """Where the token for this machine's own use is kept."""
+        return self.settings.store.folder / TOKEN_FILE
 
 
 @asynccontextmanager
 async def running_stack(
-    settings: Settings, environ: Mapping[str, str], progress: Progress | None = None
+    settings: Settings,
+    environ: Mapping[str, str],
+    progress: Progress | None = None,
+    *,
+    gateway: bool = False,
 ) -> AsyncGenerator[Stack]:
-    """Start server and workers; drain and stop them on the way out.
+    """Start server, workers and if asked the gateway; drain and stop them on the way out.
 
     Raises:
         DomainError: `conflict` naming who holds a port or the data, and whatever server or workers
@@ -61,14 +79,40 @@ async def running_stack(
     with _alone_with_data(settings):
         async with server:
             actual = _with_addresses(settings, server)
-            client = await connect(connect_config(actual.temporal, environ), sdk_runtime())
+            codec = payload_codec(actual, environ)
+            config = connect_config(actual.temporal, environ)
+            client = await connect(config, sdk_runtime(), codec=codec)
             await setup_namespace(client, timedelta(days=settings.temporal.dev.retention_days))
-            async with running_workers(client, actual, environ, SERVED_QUEUES, progress) as serving:
+            async with (
+                running_workers(client, actual, environ, SERVED_QUEUES, progress) as serving,
+                _gateway(client, actual, environ, wanted=gateway) as served,
+            ):
                 stopped = asyncio.create_task(server.wait())
                 try:
-                    yield Stack(client, actual, serving, stopped)
+                    yield Stack(client, actual, serving, stopped, served)
                 finally:
                     stopped.cancel()
+
+
+@asynccontextmanager
+async def _gateway(
+    client: Client, settings: Settings, environ: Mapping[str, str], *, wanted: bool
+) -> AsyncGenerator["Gateway | None"]:
+    """The HTTP gateway, with a token for this machine's own use in a file of mode 600."""
+    if not wanted:
+        yield None
+        return
+    # Heavy to import, and the demo has no use for it.
+    from client.gateway import running_gateway
+    from client.tokens import TokenFile, ensure_token_in_file
+    from client.webhook_secrets import ensure_key
+
+    ensure_key(settings)
+    tokens = TokenFile(settings.gateway.tokens_file)
+    file = settings.store.folder / TOKEN_FILE
+    ensure_token_in_file(tokens, file, "dev", datetime.now(UTC))
+    async with running_gateway(client, settings, environ) as gateway:
+        yield gateway
 
 
 @contextmanager
@@ -137,8 +181,16 @@ def _server_options(settings: Settings) -> DevServerOptions:
         namespace=settings.temporal.namespace,
         dynamic_config=dev.dynamic_config,
         search_attributes=TYPES,
-        extra_arguments=("--log-level", dev.log_level),
+        extra_arguments=("--log-level", dev.log_level, *_codec_endpoint(settings)),
     )
+
+
+def _codec_endpoint(settings: Settings) -> tuple[str, ...]:
+    """Where the Temporal UI has payloads decoded, if they are encrypted."""
+    gateway = settings.gateway
+    if settings.codec_key is None or not gateway.port:
+        return ()
+    return ("--ui-codec-endpoint", f"http://{gateway.host}:{gateway.port}/codec")
 
 
 def _with_addresses(settings: Settings, server: DevServer) -> Settings:

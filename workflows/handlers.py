@@ -1,11 +1,13 @@
-"""The decorator every message handler of an entity goes through.
+"""What keeps a workflow's work whole: a decorator for its handlers, a shield for its end.
 
-Owns the rule that a handler can fail its own message and nothing else (DESIGN §3 rule 5).
+Owns the rule that a handler can fail its own message and nothing else (DESIGN §3 rule 5), and that
+what has to be done is done although a cancellation arrives.
 
 Invariant: what leaves a handler is a `FailureError`. Anything else would fail the workflow task, be
 retried for ever, and the entity would answer nothing more.
 """
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -73,3 +75,13 @@ def guarded_signal(handler: Callable[P, None]) -> Callable[P, None]:
             workflow.logger.warning("signal %s refused: %s", handler.__name__, error)
 
     return logged
+
+
+async def undisturbed(work: "asyncio.Task[T]") -> T:
+    """Wait for work that has to be done even when a cancellation arrives meanwhile."""
+    while True:
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if work.cancelled():
+                raise

@@ -25,6 +25,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.schedules import ScheduleActivities
     from domain.admission import BeginRun, EndRun, MarkRun, RunEnded, Verdict
     from domain.errors import DomainError
+    from domain.listeners import MEMO_KEY as TRIGGER_MEMO
+    from domain.listeners import trigger_memo
     from domain.routine import PausedReason
     from domain.routine_book import RoutineBook
     from domain.routine_requests import (
@@ -50,6 +52,8 @@ with workflow.unsafe.imports_passed_through():
         run_workflow_id,
         scheduled_occurrence,
     )
+    from domain.webhook_claim import MEMO as WEBHOOK_MEMO
+    from domain.webhook_claim import WebhookClaim, webhook_claim
 
 MAX_AGE = timedelta(hours=24)
 # Well within the shortest retention we set up a namespace with.
@@ -86,6 +90,8 @@ class RoutineWorkflow:
                 )
             return
         self._describe()
+        self._publish_webhook(self._book)
+        self._publish_trigger(self._book)
         self._arm()
         while not self._book.purged(workflow.now()):
             await self._wait_for_work(self._book)
@@ -119,6 +125,8 @@ class RoutineWorkflow:
         """Apply a JSON merge patch."""
         book = self._ready()
         book.change(request, request.changes, workflow.now())
+        self._publish_webhook(book)
+        self._publish_trigger(book)
         return await self._settled(book)
 
     @workflow.update
@@ -220,6 +228,11 @@ class RoutineWorkflow:
         limit = (request or ListRuns()).limit
         return RunList(runs=self._book.runs(limit) if self._book else [])
 
+    @workflow.query
+    def webhook(self) -> WebhookClaim | None:
+        """What the memo `webhook` says, with secrets that are too long for it; none in clear."""
+        return _webhook(self._book) if self._book else None
+
     # The loop
 
     async def _wait_for_work(self, book: RoutineBook) -> None:
@@ -283,6 +296,23 @@ class RoutineWorkflow:
             due = max(routine.next_run_at, workflow.now())
             updates.append(attributes.DUE.value_set(due))
         workflow.upsert_search_attributes(updates)
+
+    def _publish_webhook(self, book: RoutineBook) -> None:
+        """Write where deliveries go and how they are signed; nothing where that is so already."""
+        claim = _webhook(book)
+        memo = claim.memo if claim else None
+        if memo != workflow.memo_value(WEBHOOK_MEMO, None):
+            workflow.upsert_memo({WEBHOOK_MEMO: memo})
+
+    def _publish_trigger(self, book: RoutineBook) -> None:
+        """Write what the routine listens for; nothing where that is so already."""
+        trigger = book.routine.trigger
+        memo = trigger_memo(trigger)
+        if memo != workflow.memo_value(TRIGGER_MEMO, None):
+            workflow.upsert_memo({TRIGGER_MEMO: memo})
+        known = workflow.info().typed_search_attributes.get(attributes.TRIGGER)
+        if known != trigger.type and workflow.patched("2026-11-21-trigger-follows-patch"):
+            workflow.upsert_search_attributes([attributes.TRIGGER.value_set(trigger.type)])
 
     def _start_what_was_missed(self, book: RoutineBook) -> None:
         """A time that passed before the Schedule existed is started from here."""
@@ -431,6 +461,13 @@ class RoutineWorkflow:
         if self._book is not None:
             details = routine_details(self._book.state, workflow.info().namespace)
             workflow.set_current_details(details)
+
+
+def _webhook(book: RoutineBook) -> WebhookClaim | None:
+    """What the routine claims, the path since when the memo says."""
+    memo = workflow.memo_value(WEBHOOK_MEMO, None)
+    former = WebhookClaim.model_validate(memo) if memo else None
+    return webhook_claim(book.routine.id, book.routine.trigger, workflow.now(), former)
 
 
 def _ulid() -> str:

@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
-from temporalio.exceptions import TimeoutError as ActivityTimeout
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows.entity_calls import ask_entity
-from workflows.handlers import guarded, guarded_signal
+from workflows.handlers import guarded, guarded_signal, undisturbed
 from workflows.model_calls import ModelCalls
 from workflows.session_gate import Interrupted, SessionGate
 
@@ -124,7 +123,7 @@ class RoutineRun:
             else:
                 self._fail(error)
         self._work = None
-        return await _undisturbed(asyncio.create_task(self._finish(answer)))
+        return await undisturbed(asyncio.create_task(self._finish(answer)))
 
     # Messages
 
@@ -490,13 +489,3 @@ def _part(definition: RunDefinition, name: str, text: str) -> Part:
 def _is_system_pause(error: ActivityError) -> bool:
     cause = application_error_of(error)
     return cause is not None and cause.type == SYSTEM_PAUSED
-
-
-async def _undisturbed(finish: "asyncio.Task[RunView]") -> RunView:
-    """Wait for the end even when a cancellation arrives now: the outcome has to be reported."""
-    while True:
-        try:
-            return await asyncio.shield(finish)
-        except asyncio.CancelledError:
-            if finish.cancelled():
-                raise

@@ -22,6 +22,8 @@ from client.cli import (
     backfill,
     config,
     doctor,
+    event,
+    gateway,
     manifests,
     routine,
     run,
@@ -35,12 +37,14 @@ from client.cli.problems import EXIT_INTERRUPTED, report
 app = command_group("Durable routines and goals for LLM agents, on Temporal.")
 app.add_typer(routine.app, name="routine")
 app.add_typer(run.app, name="run")
+app.add_typer(event.app, name="event")
 app.add_typer(config.app, name="config")
 app.add_typer(admin.app, name="admin")
 backfill.add_to(routine.app)
 manifests.add_to(app)
 system.add_to(app)
 watchdog.add_to(app)
+gateway.add_to(app)
 stack.add_to(app)
 doctor.add_to(app)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from domain.errors import DomainError
 
 STANDARD_INPUT = "-"
+# As a path of a webhook: none of its own.
+ROUTINE_ID = "-"
 MAX_BODY_BYTES = 1_048_576
 
 _WORDS = re.compile(r"\d+\s*[a-zA-Z]+")
@@ -163,9 +165,32 @@ def _plain(flags: RoutineFlags) -> dict[str, Any]:
         manage_mode=flags.manage_mode,
         max_runs=flags.max_runs,
         next_run_at=flags.next_run_at,
-        trigger={"type": "manual"} if flags.manual else None,
+        trigger=_trigger(flags) or None,
         schedule=schedule_of(flags) or None,
     )
+
+
+def _trigger(flags: RoutineFlags) -> dict[str, Any]:
+    """The trigger that is no schedule; what does not go together is for its check to refuse."""
+    webhook = _given(
+        path=None if flags.webhook == ROUTINE_ID else flags.webhook,
+        secret=_secret(flags.secret),
+        scheme=flags.scheme,
+        allow_unsigned=flags.allow_unsigned,
+    )
+    if flags.webhook is not None or webhook:
+        webhook = {"type": "webhook", **webhook}
+    return {**webhook, **({"type": "manual"} if flags.manual else {})}
+
+
+def _secret(texts: list[str] | None) -> object:
+    secrets = [_one_secret(text) for text in texts or ()]
+    return secrets[0] if len(secrets) == 1 else secrets or None
+
+
+def _one_secret(text: str) -> object:
+    kind, separator, target = text.partition(":")
+    return {kind: target} if separator and kind in {"env", "file"} else text
 
 
 def _action(flags: RoutineFlags) -> dict[str, Any]:

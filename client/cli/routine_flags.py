@@ -102,6 +102,27 @@ class RoutineFlags:
         str | None, _text("Once, at an RFC 3339 time: 2027-01-31T09:00:00+01:00.", "TIME", _WHEN)
     ] = None
     manual: Annotated[bool | None, _switch("--manual", "Fires only by hand.", _WHEN)] = None
+    webhook: Annotated[
+        str | None,
+        _text("On signed posts to /api/webhooks/PATH; - is the routine's id.", "PATH", _WHEN),
+    ] = None
+    secret: Annotated[
+        list[str] | None,
+        _many(
+            "--secret",
+            "What deliveries are signed with: env:NAME, file:/PATH or the secret; repeatable.",
+            "SECRET",
+            _WHEN,
+        ),
+    ] = None
+    scheme: Annotated[
+        str | None,
+        _text("How: auto, standard, slack, github or generic.", "SCHEME", _WHEN),
+    ] = None
+    allow_unsigned: Annotated[
+        bool | None,
+        _switch("--allow-unsigned/--no-allow-unsigned", "Take unsigned deliveries.", _WHEN),
+    ] = None
     tz: Annotated[str | None, _text("IANA zone, such as Europe/Berlin.", "ZONE", _WHEN)] = None
     catchup: Annotated[str | None, _text("Missed times: once, skip or all.", "HOW", _WHEN)] = None
     catchup_window: Annotated[

@@ -7,11 +7,12 @@ Source: automation.md §13, triggers-and-actions.md §10 and §11, DESIGN §8.
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from client.settings.channels import ChannelsSettings
 from client.settings.queues import QueuesSettings
 from client.settings.sections import (
+    DEFAULT_ENV_PREFIX,
     ContextSettings,
     Count,
     Days,
@@ -128,6 +129,31 @@ class Settings(Section):
     context: ContextSettings = Field(
         default=ContextSettings(),
         description="Who asks and where answers go, when the caller does not say.",
+    )
+    webhooks_enabled: bool = Field(
+        default=False, description="Whether the gateway takes deliveries at /api/webhooks."
+    )
+    webhook_rate_per_minute: Count = Field(
+        default=60, description="Deliveries a minute, and at once, that one webhook path takes."
+    )
+    sealing_key: SecretStr | None = Field(
+        default=None,
+        description="Keys that literal secrets are encrypted with before they are stored, each 32 "
+        "random bytes in base64 or hex: the first encrypts, all decrypt. A reference (`env:NAME`, "
+        "`file:PATH`). Left out: the file sealing.key in `store.folder`, where there is one.",
+    )
+    secret_env_prefix: Name = Field(
+        default=DEFAULT_ENV_PREFIX,
+        description="What the variables are called that secrets of webhooks may name.",
+    )
+    secrets_dir: FolderPath | None = Field(
+        default=None,
+        description="Folder of the files that secrets of webhooks may name; null is none.",
+    )
+    codec_key: SecretStr | None = Field(
+        default=None,
+        description="Keys that every payload is encrypted with before it reaches Temporal, in the "
+        "form of `sealing_key`, or a reference (`env:NAME`, `file:PATH`); null encrypts nothing.",
     )
     temporal: TemporalSettings = Field(
         default=TemporalSettings(), description="The connection to Temporal."

@@ -31,6 +31,9 @@ Count: TypeAlias = Annotated[int, Field(gt=0, le=1_000_000)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65_535)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 
+# What the names in `env` references of webhooks begin with, unless the settings say otherwise.
+DEFAULT_ENV_PREFIX = "WEBHOOK_SECRET_"
+
 _RELATIVE_SQLITE = re.compile(r"(?P<driver>sqlite(?:\+\w+)?:///)(?P<file>[^/:?][^:?]*(?:\?.*)?)")
 
 

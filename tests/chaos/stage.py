@@ -75,6 +75,17 @@ async def answered(harness: Harness, run: str) -> None:
         await until(holds, "the answer is in the ledger")
 
 
+async def delivery_reaches(harness: Harness, key: str, status: DeliveryStatus) -> None:
+    """Wait until the outbox says so of a text."""
+    async with ledger(harness) as store:
+
+        async def holds() -> bool:
+            row = await store.outbox.get(key)
+            return row is not None and row.status == status
+
+        await until(holds, f"{key} is {status}", 60)
+
+
 def lines(harness: Harness, run: str, name: str = "deliveries.jsonl") -> list[dict[str, str]]:
     """What the file channel wrote for a run."""
     path = harness.deliveries.with_name(name)

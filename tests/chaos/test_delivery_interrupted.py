@@ -1,7 +1,7 @@
 """A worker is killed while a reply is on its way: nothing is delivered twice or claimed falsely."""
 
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,13 +13,12 @@ from domain.deliveries import Delivery, DeliveryStatus
 from tests.chaos.stage import assert_counted, assert_happened_once, ended, ledger, lines, staged
 from tests.support.harness import Harness, until
 from tests.support.model_steps import Reply
-from tests.support.processes import frozen
 from tests.support.receiver import SECRET, Hang, Receiver, running_receiver
 from tests.support.worker_process import worker_process
 
 pytestmark = pytest.mark.chaos
 
-HELD, WRITTEN = "held.jsonl", "written.jsonl"
+HELD = "held.jsonl"
 
 
 def _webhook(name: str, receiver: Receiver, *, deduplicates: bool) -> dict[str, str]:
@@ -123,19 +122,3 @@ async def _assert_one_line(harness: Harness, run: str, name: str, *, attempts: i
     assert row is not None
     assert row.attempts == attempts
     await assert_counted(harness, view.record.routine_id, 1)
-
-
-async def test_killed_between_the_delivery_and_its_report(tmp_path: Path) -> None:
-    """The server stands still while the text is written, so the worker cannot report it."""
-    # A start notice would wait for the same file.
-    async with staged(tmp_path, TICKLESS_START_NOTICES="false") as (server, harness):
-        async with worker_process(harness, "first") as first:
-            with ExitStack() as stack:
-                with _holding(harness, WRITTEN):
-                    run = await _reply_to(harness, "file", WRITTEN)
-                    await _reaches(harness, run, DeliveryStatus.UNKNOWN)
-                    stack.enter_context(frozen(server.pid))
-                await _reaches(harness, run, DeliveryStatus.SENT)
-                await first.kill()
-        async with worker_process(harness, "second"):
-            await _assert_one_line(harness, run, WRITTEN, attempts=1)

@@ -17,6 +17,8 @@ from tests.support.processes import ROOT
 HEAVY = ("temporalio", "openai", "sqlalchemy", "pydantic", "httpx", "yaml", "rich", "asyncio")
 VERBS = {
     "routine": "create get list patch trigger pause resume delete runs preview backfill",
+    "token": "create list revoke",
+    "event": "emit",
     "run": "get tail cancel",
     "config": "show schema",
     "admin": "setup",
@@ -28,6 +30,7 @@ _COMMANDS = {
     "dev",
     "doctor",
     "export",
+    "gateway",
     "pause",
     "resume",
     "watchdog",

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
+import stat
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.command import run_command
@@ -41,6 +44,7 @@ class Desk:
             "HOME": str(self.folder),
             "PYTHONPATH": str(ROOT),
             "TICKLESS_CONFIG": str(self.folder / "settings.yaml"),
+            "TICKLESS_GATEWAY__PORT": "0",
             "TICKLESS_TEMPORAL__DEV__PORT": str(self.port),
             "TICKLESS_TEMPORAL__DEV__UI_PORT": str(self.ui_port),
             "TICKLESS_MODELS__0__BASE_URL": self.models.base_url,
@@ -316,3 +320,24 @@ async def test_what_keeps_it_from_starting_is_named(
     assert (ended, problem["field"]) == (code, field)
     assert says in problem["detail"]
     await eventually_refuses(LOOPBACK, desk.port)
+
+
+def _kept(file: Path) -> tuple[int, str]:
+    """A file's mode and what it holds."""
+    return stat.S_IMODE(file.stat().st_mode), file.read_text(encoding="ascii").strip()
+
+
+async def test_it_serves_the_http_api_with_a_token_of_its_own(desk: Desk) -> None:
+    async with running(desk) as dev:
+        await dev.until("HTTP API")
+        found = re.search(r"HTTP API +(\S+), token in (\S+)", dev.text)
+        assert found is not None
+        url, file = found.groups()
+        mode, token = _kept(Path(file))
+        assert mode == 0o600
+        headers = {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient() as http:
+            refused = await http.get(f"{url}/routines")
+            answered = await http.get(f"{url}/routines", headers=headers)
+        assert (refused.status_code, refused.json()["kind"]) == (401, "unauthenticated")
+        assert (answered.status_code, answered.json()["count"]) == (200, 0)

@@ -5,11 +5,19 @@ from datetime import datetime, timedelta
 import pytest
 
 from domain.admission import Decision, Verdict
+from domain.guardrails import Reason
 from domain.routine import Routine, RunState
 from domain.routine_state import OpenRun
-from domain.run_counting import count_run, is_due, pass_over, show_present_run, times_stood_for
+from domain.run_counting import (
+    count_run,
+    is_dropped,
+    is_due,
+    pass_over,
+    show_present_run,
+    times_stood_for,
+)
 from domain.runs import FireKind, RunRecord, RunStatus, run_workflow_id
-from tests.support.bookings import ANCHOR, HALF_HOUR, begin, run, scheduled
+from tests.support.bookings import ANCHOR, HALF_HOUR, Bookings, begin, run, scheduled
 from tests.support.routines import NEXT, NOW, ONE_SHOT, WEBHOOK, routine
 
 EXPLICIT = {"next_run_at": NEXT + timedelta(minutes=7), "next_run_explicit": True}
@@ -222,3 +230,36 @@ class TestPresentRun:
     def test_a_deleted_routine_shows_none(self) -> None:
         deleted = routine(status="deleted", deleted_at=NOW)
         assert show_present_run(deleted, [self._run(Decision.RUN, counted=True)]) is deleted
+
+
+class TestDropped:
+    """Automation.md §5: `skip` makes up for nothing that is more than a minute late."""
+
+    @pytest.mark.parametrize(("late", "dropped"), [(0, False), (60, False), (61, True)])
+    def test_a_late_fire_with_skip(self, late: int, dropped: bool) -> None:
+        daily = routine(schedule={"cron_expr": "0 9 * * *", "catchup": "skip"})
+        at = NOW - timedelta(seconds=late)
+        assert is_dropped(daily, scheduled("s", at), NOW) is dropped
+
+    def test_what_is_never_dropped(self) -> None:
+        skip = {"every_seconds": 1800, "catchup": "skip"}
+        at = NOW - timedelta(hours=1)
+        once = routine()
+        assert not is_dropped(once, scheduled("s", at), NOW)
+        assert not is_dropped(routine(schedule=skip), begin("m", occurred_at=at), NOW)
+        by_hand = routine(schedule=skip, next_run_at=at, next_run_explicit=True)
+        assert not is_dropped(by_hand, scheduled("s", at), NOW)
+
+    def test_admission_refuses_it(self) -> None:
+        booked = Bookings(schedule={"every_seconds": 1800, "catchup": "skip"})
+        at = NEXT - timedelta(hours=1)
+        verdict = booked.ask(scheduled("s", at, checked=True))
+        assert (verdict.decision, verdict.reason) == (Decision.SKIP, Reason.SUPERSEDED)
+
+
+def test_a_time_set_by_hand_that_was_missed_stands_for_the_others_too() -> None:
+    at = NOW - timedelta(hours=2)
+    set_before = routine(next_run_at=at, next_run_explicit=True, updated_at=at - timedelta(hours=1))
+    assert times_stood_for(set_before, scheduled("s", at), NOW, at) == 5
+    set_after = routine(next_run_at=at, next_run_explicit=True, updated_at=NOW)
+    assert times_stood_for(set_after, scheduled("s", at), NOW, at) == 1

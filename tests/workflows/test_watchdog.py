@@ -13,6 +13,7 @@ from domain.errors import DomainError, ErrorKind
 from domain.identifiers import (
     ENTITIES_QUEUE,
     RUNS_QUEUE,
+    SERVED_QUEUES,
     WATCH_QUEUE,
     maintenance_id,
     schedule_id,
@@ -38,7 +39,7 @@ async def watched(
     own_server: DevServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Harness]:
     folder = tmp_path_factory.mktemp("watched")
-    async with running_harness(folder, own_server, **GRACE) as running:
+    async with running_harness(folder, own_server, queues=SERVED_QUEUES, **GRACE) as running:
         yield running
 
 
