@@ -180,7 +180,18 @@ def _trigger(flags: RoutineFlags) -> dict[str, Any]:
     )
     if flags.webhook is not None or webhook:
         webhook = {"type": "webhook", **webhook}
-    return {**webhook, **({"type": "manual"} if flags.manual else {})}
+    return {**webhook, **_listening(flags), **({"type": "manual"} if flags.manual else {})}
+
+
+def _listening(flags: RoutineFlags) -> dict[str, Any]:
+    """The trigger of a routine that listens to messages or events."""
+    listening: dict[str, Any] = {}
+    if flags.on_message is not None:
+        listening = {"type": "event", "pattern": flags.on_message}
+    if flags.on_event is not None:
+        source, _, event_type = flags.on_event.partition(":")
+        listening |= {"type": "system_event", "source": source, "event_type": event_type}
+    return listening
 
 
 def _secret(texts: list[str] | None) -> object:

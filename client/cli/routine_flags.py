@@ -102,6 +102,13 @@ class RoutineFlags:
         str | None, _text("Once, at an RFC 3339 time: 2027-01-31T09:00:00+01:00.", "TIME", _WHEN)
     ] = None
     manual: Annotated[bool | None, _switch("--manual", "Fires only by hand.", _WHEN)] = None
+    on_message: Annotated[
+        str | None, _text("On messages that match this RE2 pattern.", "PATTERN", _WHEN)
+    ] = None
+    on_event: Annotated[
+        str | None,
+        _text("On events such as github:issue.opened or github:issue.*.", "SOURCE:TYPE", _WHEN),
+    ] = None
     webhook: Annotated[
         str | None,
         _text("On signed posts to /api/webhooks/PATH; - is the routine's id.", "PATH", _WHEN),

@@ -434,3 +434,31 @@ class TestFlags:
 
     def test_an_interval_in_words(self) -> None:
         assert patch_of(RoutineFlags(every="2h"), {}) == {"schedule": {"cron_expr": "every 2h"}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "trigger"),
+    [
+        (["--on-message", "(?i)deploy"], {"type": "event", "pattern": "(?i)deploy"}),
+        (
+            ["--on-event", "github:issue.*"],
+            {"type": "system_event", "source": "github", "event_type": "issue.*"},
+        ),
+    ],
+)
+async def test_a_routine_that_listens(
+    harness: Harness, flags: list[str], trigger: dict[str, str]
+) -> None:
+    name = harness.name()
+    answer = await command(harness, "routine", "create", name, "--prompt", "Hello.", *flags)
+    assert answer.code == 0, answer.err
+    made = answer.json["routine"]["trigger"]
+    assert {key: made[key] for key in trigger} == trigger
+
+
+async def test_a_routine_listens_to_one_thing(harness: Harness) -> None:
+    flags = ["--on-message", "x", "--on-event", "github:push"]
+    answer = await command(
+        harness, "routine", "create", harness.name(), "--prompt", "Hello.", *flags
+    )
+    assert (answer.code, answer.problem["kind"]) == (2, "unknown_field")
