@@ -18,10 +18,11 @@ from benchmarks.routines import compare_due, measure_idle
 from benchmarks.runs import cancellation_milliseconds, compare, summary
 from benchmarks.schedules import measure_schedules
 from benchmarks.startup import help_cpu_seconds
+from benchmarks.webhooks import compare_webhooks
 from domain.identifiers import SERVED_QUEUES
 from tests.support.harness import Harness, running_harness, running_server
 
-NAMES = ("schedules", "startup", "runs", "due", "idle", "events")
+NAMES = ("schedules", "startup", "runs", "webhooks", "due", "idle", "events")
 
 
 @asynccontextmanager
@@ -102,6 +103,16 @@ def report_schedules() -> None:
     print(f"validation of a schedule      {report.validation}   (goal 0.2 ms)")
 
 
+async def report_webhooks(count: int) -> None:
+    """Deliveries accepted over HTTP, against bare starts."""
+    report = await compare_webhooks(count)
+    print(f"bare starts                   {report.floor}")
+    print(f"deliveries accepted           {report.deliveries}")
+    print(
+        f"deliveries / bare starts      {report.ratio:6.2f}   (goal 0.7)   p99 {report.p99:.0f} ms"
+    )
+
+
 def report_startup() -> None:
     """The command line."""
     print(f"tickless --help               {help_cpu_seconds():6.2f} s CPU   (goal 0.3)")
@@ -115,6 +126,8 @@ async def main(names: list[str], count: int, routines: int, seconds: float, list
         report_startup()
     if "runs" in names:
         await report_runs(count)
+    if "webhooks" in names:
+        await report_webhooks(count)
     if "due" in names:
         await report_due(routines)
     if "idle" in names:

@@ -42,6 +42,8 @@ NEEDED = [
     ("POST", f"{API}/system/pause", "admin"),
     ("POST", f"{API}/system/resume", "admin"),
     ("GET", f"{API}/watchdog", "admin"),
+    ("POST", f"{API}/events", "run"),
+    ("POST", f"{API}/messages", "run"),
     ("GET", f"{API}/openapi.json", "read"),
 ]
 

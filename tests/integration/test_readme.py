@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,16 @@ def _commands() -> list[list[str]]:
 
 async def test_its_commands_work_in_order(harness: Harness, tmp_path: Path) -> None:
     """With a routine of the same name that is answered; files go to a folder of the test."""
+    # A scope of its own: `export` and `apply --prune` mean all routines of whoever calls.
+    environ = {**harness.environ, "TICKLESS_CONTEXT__ACTOR_USER_ID": f"reader-{harness.name()}"}
+    reader = replace(harness, environ=environ)
     harness.scripts.on("Go through the checklist", *[Reply("Water the ferns.")] * 5)
     told: list[str] = []
     assert len(_commands()) > 10
     try:
         for words in _commands():
             arguments = [word.replace("routines/", f"{tmp_path}/routines/") for word in words]
-            answer = await command(harness, *arguments)
+            answer = await command(reader, *arguments)
             if answer.code != 0:
                 told.append(f"tickless {shlex.join(words)}: exit {answer.code}: {answer.err}")
     finally:
