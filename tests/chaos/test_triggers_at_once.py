@@ -35,7 +35,8 @@ from tests.support.model_server import Call
 from tests.support.model_steps import Reply
 from tests.support.worker_process import worker_process
 
-pytestmark = pytest.mark.chaos
+# Each of these fills the processor; two at a time would measure each other.
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("heavy")]
 
 SCHEDULED = TRIGGERED = 20
 # Time to make the routines in.

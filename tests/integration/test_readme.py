@@ -2,13 +2,13 @@
 
 import re
 import shlex
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import command, run_command
-from tests.support.harness import Harness
+from tests.support.harness import Harness, running_harness, running_server
 from tests.support.model_steps import Reply
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -28,22 +28,23 @@ def _commands() -> list[list[str]]:
     return [words[1:] for words in found if not " ".join(words[1:]).startswith(ELSEWHERE)]
 
 
-async def test_its_commands_work_in_order(harness: Harness, tmp_path: Path) -> None:
-    """With a routine of the same name that is answered; files go to a folder of the test."""
-    # A scope of its own: `export` and `apply --prune` mean all routines of whoever calls.
-    environ = {**harness.environ, "TICKLESS_CONTEXT__ACTOR_USER_ID": f"reader-{harness.name()}"}
-    reader = replace(harness, environ=environ)
-    harness.scripts.on("Go through the checklist", *[Reply("Water the ferns.")] * 5)
+@pytest.fixture
+async def reader(tmp_path: Path) -> AsyncIterator[Harness]:
+    """A server of its own: nobody else has such names, and `apply --prune` finds no other's."""
+    async with running_server(tmp_path) as server, running_harness(tmp_path, server) as running:
+        yield running
+
+
+async def test_its_commands_work_in_order(reader: Harness, tmp_path: Path) -> None:
+    """Files go to a folder of the test."""
+    reader.scripts.on("Go through the checklist", *[Reply("Water the ferns.")] * 5)
     told: list[str] = []
     assert len(_commands()) > 10
-    try:
-        for words in _commands():
-            arguments = [word.replace("routines/", f"{tmp_path}/routines/") for word in words]
-            answer = await command(reader, *arguments)
-            if answer.code != 0:
-                told.append(f"tickless {shlex.join(words)}: exit {answer.code}: {answer.err}")
-    finally:
-        await harness.tickless.system.resume_all()
+    for words in _commands():
+        arguments = [word.replace("routines/", f"{tmp_path}/routines/") for word in words]
+        answer = await command(reader, *arguments)
+        if answer.code != 0:
+            told.append(f"tickless {shlex.join(words)}: exit {answer.code}: {answer.err}")
     assert told == []
 
 
