@@ -80,7 +80,11 @@ async def _assert_all_once(harness: Harness, runs: list[str]) -> list[int]:
     assert sorted(found) == sorted(f"routine-run/{run}" for run in runs)
     text = harness.deliveries.read_text(encoding="utf-8")
     keys = Counter(json.loads(line)["key"] for line in text.splitlines())
-    assert keys == Counter(f"{run}/{part}" for run in runs for part in ("start", "final"))
+    assert set(keys.values()) == {1}, keys
+    finals = {f"{run}/final" for run in runs}
+    assert finals <= set(keys)
+    # The start notice of a worker that died while it was sending is unknown, and never sent again.
+    assert set(keys) - finals <= {f"{run}/start" for run in runs}
     return [view.record.attempts for view in views]
 
 
