@@ -7,15 +7,13 @@ Invariant: the same routine and kind is told of again only when the cooldown sin
 that was sent successfully has passed.
 """
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from temporalio import activity
 
-from activities.announcements import SEND_TIMEOUT, TOO_SLOW
-from activities.delivery_steps import DeliverySteps, Sending
+from activities.delivery_steps import DeliverySteps, never_repeated
 from activities.messenger import Messenger
 from domain.deliveries import Delivery, DeliveryStatus, Part
 from domain.notices import alert_notice
@@ -103,15 +101,11 @@ class AlertActivities:
         )
         key = request.prefix + format_timestamp(whole_second(request.at))
         part = Part(part=name, route=request.route, reply_to=request.reply_to, text=text)
-        steps = DeliverySteps([self._messenger.row(part, None, key)], _never)
+        steps = DeliverySteps([self._messenger.row(part, None, key)], never_repeated)
         row = await self._store.write(self._begin, request, steps)
         if row is None:
             return False
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
-                sent = await self._messenger.send(row, request.reply_to, last=True)
-        except TimeoutError:
-            sent = Sending(DeliveryStatus.UNKNOWN, error=TOO_SLOW)
+        sent = await self._messenger.send_once(row, request.reply_to)
         await self._store.write(steps.go_on, sent)
         return sent.status == DeliveryStatus.SENT
 
@@ -120,7 +114,3 @@ class AlertActivities:
         if not may_alert(last, request.at, int(self._cooldown.total_seconds())):
             return None
         return steps.enqueue(ledger)
-
-
-def _never(_row: Delivery) -> bool:
-    return False

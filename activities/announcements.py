@@ -8,21 +8,16 @@ Invariants:
     2. It is written to the ledger before it is sent, so a repeated attempt does not say it again.
 """
 
-import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
-from activities.delivery_steps import DeliverySteps, Sending
+from activities.delivery_steps import DeliverySteps, never_repeated
 from activities.messenger import Messenger
-from domain.deliveries import Delivery, DeliveryStatus, Part
+from domain.deliveries import Delivery, Part
 
 if TYPE_CHECKING:
     from activities.store import Ledger, Store
-
-SEND_TIMEOUT: Final = timedelta(seconds=10)
-TOO_SLOW: Final = "the channel took too long; the text may have arrived"
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +41,7 @@ class Announcement:
         self._store = store
         self._messenger = messenger
         self._reply_to = part.reply_to
-        # One attempt is all a notice gets, also where a repeated one would do no harm.
-        self._steps = DeliverySteps([messenger.row(part, run_id)], _never)
+        self._steps = DeliverySteps([messenger.row(part, run_id)], never_repeated)
         self._begun: Delivery | None = None
 
     def begin(self, ledger: "Ledger") -> None:
@@ -63,16 +57,8 @@ class Announcement:
         row = self._begun
         if row is None:
             return
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
-                ended = await self._messenger.send(row, self._reply_to, last=True)
-        except TimeoutError:
-            ended = Sending(DeliveryStatus.UNKNOWN, error=TOO_SLOW)
+        ended = await self._messenger.send_once(row, self._reply_to)
         try:
             await self._store.write(self._steps.go_on, ended)
         except Exception as error:  # a notice never fails its run
             log.warning("announcement.not_recorded", key=row.occurrence_id, error=str(error))
-
-
-def _never(_row: Delivery) -> bool:
-    return False

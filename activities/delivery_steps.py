@@ -30,6 +30,11 @@ SENDER_DIED: Final = (
 )
 
 
+def never_repeated(_row: Delivery) -> bool:
+    """One attempt is all a notice gets, also where a repeated one would do no harm."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Sending:
     """How an attempt to send a text ended; `gone` if what it replied to exists no more."""

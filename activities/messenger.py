@@ -10,6 +10,7 @@ Invariants:
     3. No error holds an address, a secret or the text.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +25,8 @@ from domain.deliveries import MAX_ATTEMPTS, Delivery, DeliveryStatus, Part, occu
 from domain.scopes import Route
 
 RETRY_FACTOR: Final = 4
+NOTICE_TIMEOUT: Final = timedelta(seconds=10)
+TOO_SLOW: Final = "the channel took too long; the text may have arrived"
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +128,14 @@ class Messenger:
             error=error,
         )
         return Sending(status, error=error)
+
+    async def send_once(self, row: Delivery, reply_to: str | None = None) -> Sending:
+        """Send a notice: one attempt, within a short time; after that it may have arrived."""
+        try:
+            async with asyncio.timeout(NOTICE_TIMEOUT.total_seconds()):
+                return await self.send(row, reply_to, last=True)
+        except TimeoutError:
+            return Sending(DeliveryStatus.UNKNOWN, error=TOO_SLOW)
 
     def _channel_of(self, route: Route) -> tuple[Channel, Route]:
         """The channel of a route, and the route as that channel understands it."""

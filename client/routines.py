@@ -259,13 +259,15 @@ class Routines:
         async with self._claims.around_patch(routine_id, patch, read, change):
             return await change(patch)
 
-    async def pause(self, routine_id: str) -> RoutineAnswer:
+    async def pause(self, routine_id: str, *, if_revision: int | None = None) -> RoutineAnswer:
         """Pause a routine; a run in flight finishes."""
-        return await self._change(routine_id, "pause", ChangeRoutine(**self._asker()))
+        request = ChangeRoutine(if_revision=if_revision, **self._asker())
+        return await self._change(routine_id, "pause", request)
 
-    async def resume(self, routine_id: str) -> RoutineAnswer:
+    async def resume(self, routine_id: str, *, if_revision: int | None = None) -> RoutineAnswer:
         """Let a paused routine fire again, from now on."""
-        return await self._change(routine_id, "resume", ChangeRoutine(**self._asker()))
+        request = ChangeRoutine(if_revision=if_revision, **self._asker())
+        return await self._change(routine_id, "resume", request)
 
     async def delete(self, routine_id: str, *, purge: bool = False) -> RoutineAnswer:
         """Delete a routine and cancel its runs; `purge` frees the name at once."""

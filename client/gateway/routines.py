@@ -158,11 +158,7 @@ async def pause_routine(
 ) -> RoutineAnswer:
     """Pause a routine; a run in flight finishes."""
     read_body(NoBody, body)
-    if if_match is not None:
-        changes = {"status": "paused"}
-        answer = await tickless.routines.patch(routine_id, changes, if_revision=if_match)
-    else:
-        answer = await tickless.routines.pause(routine_id)
+    answer = await tickless.routines.pause(routine_id, if_revision=if_match)
     return _told(answer, response)
 
 
@@ -177,11 +173,7 @@ async def resume_routine(
 ) -> RoutineAnswer:
     """Let a paused routine fire again, from now on."""
     read_body(NoBody, body)
-    if if_match is not None:
-        changes = {"status": "active"}
-        answer = await tickless.routines.patch(routine_id, changes, if_revision=if_match)
-    else:
-        answer = await tickless.routines.resume(routine_id)
+    answer = await tickless.routines.resume(routine_id, if_revision=if_match)
     return _told(answer, response)
 
 
