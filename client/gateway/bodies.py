@@ -105,14 +105,20 @@ async def _limited(request: Request, pieces: AsyncIterator[bytes]) -> bytes:
         body += piece
         too_large = len(body) > MAX_BYTES
     if too_large:
-        await _drain(pieces)
-        raise DomainError(
-            ErrorKind.PAYLOAD_TOO_LARGE, "body", f"body must have at most {MAX_BYTES} bytes"
-        )
+        await drain(pieces)
+        raise too_large_body()
     return bytes(body)
 
 
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
+def too_large_body() -> DomainError:
+    """The problem of a body above the limit."""
+    return DomainError(
+        ErrorKind.PAYLOAD_TOO_LARGE, "body", f"body must have at most {MAX_BYTES} bytes"
+    )
+
+
+async def drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read on for a while: who is told while sending sees no answer."""
     deadline, size = time.monotonic() + _DRAIN_SECONDS, 0
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):

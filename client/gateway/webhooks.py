@@ -10,7 +10,7 @@ Invariants:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +18,7 @@ import structlog
 from fastapi import APIRouter, HTTPException, Request, Response, status
 
 from client.gateway.auth import note_change
-from client.gateway.bodies import BODY_SECONDS, MAX_BYTES
+from client.gateway.bodies import BODY_SECONDS, MAX_BYTES, drain, too_large_body
 from client.gateway.buckets import Buckets
 from client.gateway.parts import parts_of
 from client.gateway.paths import status_url
@@ -36,9 +36,6 @@ log = structlog.get_logger(__name__)
 
 # No path of a routine: it holds a blank.
 _UNKNOWN: Final = "unknown paths"
-# What is still read of a body that is too large: who is told while sending sees no answer.
-_DRAINED_BYTES: Final = 8 * MAX_BYTES
-_DRAIN_SECONDS: Final = 2
 
 
 class WebhookDoor:
@@ -145,8 +142,8 @@ def _check_framing(request: Request) -> None:
 async def _check_declared(request: Request) -> None:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > MAX_BYTES:
-        await _drain(request.stream())
-        raise _too_large()
+        await drain(request.stream())
+        raise too_large_body()
 
 
 async def _body(request: Request) -> bytes:
@@ -163,24 +160,6 @@ async def _body(request: Request) -> bytes:
             ErrorKind.INVALID_FIELD, "body", f"body did not arrive within {BODY_SECONDS} s"
         ) from None
     if len(body) > MAX_BYTES:
-        await _drain(pieces)
-        raise _too_large()
+        await drain(pieces)
+        raise too_large_body()
     return bytes(body)
-
-
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    size = 0
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for piece in pieces:
-                size += len(piece)
-                if size > _DRAINED_BYTES:
-                    return
-    except TimeoutError:
-        return
-
-
-def _too_large() -> DomainError:
-    return DomainError(
-        ErrorKind.PAYLOAD_TOO_LARGE, "body", f"body must have at most {MAX_BYTES} bytes"
-    )
