@@ -23,13 +23,15 @@ class LlmCallStatus(StrEnum):
 class LlmCall(BaseModel):
     """One row of `llm_calls`; token counts and cost are null where the provider did not say.
 
-    `id` is `<workflow id>/<activity id>/<attempt>`. `tokens_in` excludes cached ones.
+    `id` is `<workflow id>/<activity id>/<attempt>`. `tokens_in` excludes cached ones. Exactly one
+    of `run_id`, `turn_id` and `goal_id` says who called, or `job_id` alone for a job made by hand.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     run_id: str | None = None
+    turn_id: str | None = None
     job_id: str | None = None
     goal_id: str | None = None
     sequence: int = 1

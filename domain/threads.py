@@ -1,6 +1,7 @@
 """A thread: what was said in one conversation, in order.
 
-Owns the row models of the tables `threads` and `messages`. Source: triggers-and-actions.md §10.
+Owns the row models of the tables `threads`, `messages` and `compactions`.
+Source: triggers-and-actions.md §10, chat-policies.md §6.
 """
 
 from enum import StrEnum
@@ -44,4 +45,21 @@ class ThreadMessage(BaseModel):
     content: str
     tool_calls: list[dict[str, Any]] | None = None
     llm_call_id: str | None = None
+    created_at: AwareDatetime
+
+
+class Compaction(BaseModel):
+    """One row of `compactions`: what stands for the beginning of a thread in later prompts.
+
+    `id` is `<thread id>/<sequence>`. `summary` stands for the messages up to and including
+    `sequence`, `dropped` of them since the compaction before.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    thread_id: str
+    sequence: int
+    summary: str
+    dropped: int
     created_at: AwareDatetime

@@ -75,11 +75,63 @@ runs = Table(
     Index(None, "thread_id"),
 )
 
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("session_key", Key, nullable=False),
+    Column("workflow_id", Key, nullable=False),
+    Column("thread_id", Key, ForeignKey("threads.id")),
+    Column("status", StoredText, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("result", Key),
+    Column("summary", StoredText),
+    Column("error", StoredText),
+    Column("attempts", Integer, nullable=False),
+    Column("tokens_in", BigInteger),
+    Column("tokens_out", BigInteger),
+    Column("cost_micros", BigInteger),
+    Column("warnings", JSON, nullable=False),
+    Index(None, "session_key", "started_at"),
+)
+
+inbound = Table(
+    "inbound",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("session_key", Key, nullable=False),
+    Column("message_id", Key, nullable=False),
+    Column("sender_id", StoredText, nullable=False),
+    Column("sender_label", StoredText, nullable=False),
+    Column("text", StoredText, nullable=False),
+    Column("status", StoredText, nullable=False),
+    Column("reason", StoredText),
+    Column("turn_id", Key, ForeignKey("turns.id")),
+    Column("received_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    Index(None, "session_key", "received_at"),
+    Index(None, "turn_id"),
+)
+
+compactions = Table(
+    "compactions",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("thread_id", Key, ForeignKey("threads.id"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("summary", StoredText, nullable=False),
+    Column("dropped", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "thread_id", "sequence"),
+)
+
 llm_calls = Table(
     "llm_calls",
     metadata,
     Column("id", Key, primary_key=True),
     Column("run_id", Key, ForeignKey("runs.id")),
+    Column("turn_id", Key, ForeignKey("turns.id")),
     Column("job_id", Key),
     Column("goal_id", Key),
     Column("sequence", Integer, nullable=False),
@@ -98,7 +150,21 @@ llm_calls = Table(
     Column("error", StoredText),
     Column("started_at", Instant, nullable=False),
     Index(None, "run_id"),
+    Index(None, "turn_id"),
     Index(None, "started_at"),
+)
+
+budget_entries = Table(
+    "budget_entries",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("scope", Key, nullable=False),
+    Column("day", StoredText, nullable=False),
+    Column("call_id", Key, ForeignKey("llm_calls.id"), nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("spent", BigInteger),
+    Column("settled_at", Instant),
+    Index(None, "scope", "day"),
 )
 
 messages = Table(
