@@ -24,6 +24,8 @@ from tests.support.ledger_rows import RUN_ID, run_record
 
 pytest_plugins = ["tests.support.databases"]
 
+# The revision that opening brings every store to.
+NEWEST = max(path.name[:4] for path in migrator._SCRIPTS.glob("versions/0*.py"))
 OPEN = "import asyncio, sys; from activities.store import open_store\n"
 OPEN += "async def main():\n    async with await open_store(sys.argv[1]) as s: await s.check()\n"
 OPEN += "asyncio.run(main())"
@@ -92,7 +94,7 @@ async def test_looking_at_a_store_changes_nothing(store_url: str) -> None:
 
     await (await open_store(store_url)).close()
 
-    assert (await check_store(store_url)).endswith(", schema 0002")
+    assert (await check_store(store_url)).endswith(f", schema {NEWEST}")
 
 
 async def test_migrations_make_the_tables_of_the_code(store: Store, store_url: str) -> None:

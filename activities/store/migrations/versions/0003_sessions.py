@@ -86,9 +86,16 @@ def _create_compactions() -> None:
 
 
 def _name_turns_in_calls() -> None:
-    with op.batch_alter_table("llm_calls") as calls:
-        calls.add_column(sa.Column("turn_id", _KEY))
-        calls.create_foreign_key("fk_llm_calls_turn_id", "turns", ["turn_id"], ["id"])
+    if op.get_bind().dialect.name == "sqlite":
+        # A batch would drop the old table, to which messages refer, and SQLite refuses that; it can
+        # add a column with its reference in place.
+        op.execute(
+            "ALTER TABLE llm_calls ADD COLUMN turn_id TEXT"
+            " CONSTRAINT fk_llm_calls_turn_id REFERENCES turns (id)"
+        )
+    else:
+        op.add_column("llm_calls", sa.Column("turn_id", _KEY))
+        op.create_foreign_key("fk_llm_calls_turn_id", "llm_calls", "turns", ["turn_id"], ["id"])
     op.create_index("ix_llm_calls_turn_id", "llm_calls", ["turn_id"])
 
 
