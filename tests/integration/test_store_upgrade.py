@@ -36,8 +36,8 @@ ROWS = (
         " VALUES ('m', 't', 1, 'assistant', 'hello', 'c', '2026-03-01 12:00:00')"
     ),
     (
-        "INSERT INTO outbox (occurrence_id, run_id, receive_id_type, receive_id, part, text, status,"
-        f" attempts, created_at) VALUES ('{RUN_ID}/final', '{RUN_ID}', 'console', '', 'final',"
+        "INSERT INTO outbox (occurrence_id, run_id, receive_id_type, receive_id, part, text,"
+        f" status, attempts, created_at) VALUES ('{RUN_ID}/final', '{RUN_ID}', 'console', '', 'final',"
         " 'hello', 'sent', 1, '2026-03-01 12:00:00')"
     ),
 )
