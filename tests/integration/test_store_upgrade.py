@@ -37,8 +37,8 @@ ROWS = (
     ),
     (
         "INSERT INTO outbox (occurrence_id, run_id, receive_id_type, receive_id, part, text,"
-        f" status, attempts, created_at) VALUES ('{RUN_ID}/final', '{RUN_ID}', 'console', '', 'final',"
-        " 'hello', 'sent', 1, '2026-03-01 12:00:00')"
+        f" status, attempts, created_at) VALUES ('{RUN_ID}/final', '{RUN_ID}', 'console', '',"
+        " 'final', 'hello', 'sent', 1, '2026-03-01 12:00:00')"
     ),
 )
 
