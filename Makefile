@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tickless-ready
-WORKERS ?= 2
+# More than there are processors: many tests wait for what takes its time.
+WORKERS ?= 3
 
 .PHONY: help setup demo dev test test-fast check fuzz format bench clean lock
 
@@ -30,7 +31,7 @@ test: $(STAMP)  ## the whole suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 test-fast: $(STAMP)  ## only the tests without servers
-	@$(BIN)/python -m pytest -n $(WORKERS) tests/unit
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/unit
 
 check: $(STAMP)  ## lint, types, architecture
 	@$(BIN)/ruff check .
@@ -40,7 +41,7 @@ check: $(STAMP)  ## lint, types, architecture
 	@$(BIN)/python -m pytest -q tests/unit/test_architecture.py
 
 fuzz: $(STAMP)  ## many more requests at the HTTP API than the tests make
-	@TICKLESS_FUZZ_EXAMPLES=600 TICKLESS_FUZZ_FLOWS=200 $(BIN)/python -m pytest \
+	@TICKLESS_FUZZ_CASES=20000 TICKLESS_FUZZ_FLOWS=500 $(BIN)/python -m pytest \
 		-q tests/integration/test_gateway_openapi.py --timeout 7200
 
 format: $(STAMP)  ## format and fix

@@ -14,8 +14,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from temporalio import activity
 
 from activities.delivery_steps import DeliverySteps, never_repeated
+from activities.emitting import Emitter, tell_or_log
 from activities.messenger import Messenger
 from domain.deliveries import Delivery, DeliveryStatus, Part
+from domain.delivery_events import event_of_unknown
 from domain.notices import alert_notice
 from domain.routine import Routine
 from domain.scopes import Route
@@ -37,6 +39,7 @@ class SendAlert(BaseModel):
         since: The planned time of what is overdue, or when the stuck run started.
         at: When it was noticed.
         busy: Whether the session is, for what is overdue; null where there is none.
+        scope: Whose routine it is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +52,7 @@ class SendAlert(BaseModel):
     since: AwareDatetime
     at: AwareDatetime
     busy: bool | None = None
+    scope: str | None = None
 
     @classmethod
     def of(
@@ -64,6 +68,7 @@ class SendAlert(BaseModel):
             since=(routine.last_run_at if routine.running else due_at(routine)) or at,
             at=at,
             busy=busy,
+            scope=routine.scope.text,
         )
 
     @property
@@ -80,6 +85,7 @@ class AlertActivities:
         store: "Store",
         messenger: Messenger,
         cooldown: timedelta = timedelta(seconds=DEFAULT_COOLDOWN_SECONDS),
+        emitter: Emitter | None = None,
     ) -> None:
         """Take what is needed.
 
@@ -87,10 +93,12 @@ class AlertActivities:
             store: The ledger; stays its owner's.
             messenger: Sends the texts.
             cooldown: Shortest time between two equal alerts.
+            emitter: Hears of alerts whose fate nobody knows; null where nobody listens.
         """
         self._store = store
         self._messenger = messenger
         self._cooldown = cooldown
+        self._emitter = emitter
 
     @activity.defn
     async def send_alert(self, request: SendAlert) -> bool:
@@ -101,13 +109,23 @@ class AlertActivities:
         )
         key = request.prefix + format_timestamp(whole_second(request.at))
         part = Part(part=name, route=request.route, reply_to=request.reply_to, text=text)
-        steps = DeliverySteps([self._messenger.row(part, None, key)], never_repeated)
+        text_row = self._messenger.row(part, None, key, scope=request.scope)
+        steps = DeliverySteps([text_row], never_repeated)
         row = await self._store.write(self._begin, request, steps)
         if row is None:
+            await self._tell(steps, request)
             return False
         sent = await self._messenger.send_once(row, request.reply_to)
         await self._store.write(steps.go_on, sent)
+        await self._tell(steps, request)
         return sent.status == DeliveryStatus.SENT
+
+    async def _tell(self, steps: DeliverySteps, request: SendAlert) -> None:
+        """Tell of an alert that may be lost; that nobody can be told fails nothing."""
+        for row in steps.unknown:
+            event = event_of_unknown(row, routine_id=request.routine_id)
+            if self._emitter is not None and event is not None:
+                await tell_or_log(self._emitter, [event], row.scope or "")
 
     def _begin(self, ledger: "Ledger", request: SendAlert, steps: DeliverySteps) -> Delivery | None:
         last = ledger.outbox.last_sent(request.prefix)

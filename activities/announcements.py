@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from activities.delivery_steps import DeliverySteps, never_repeated
+from activities.emitting import Emitter, tell_or_log
 from activities.messenger import Messenger
 from domain.deliveries import Delivery, Part
+from domain.delivery_events import event_of_unknown
 
 if TYPE_CHECKING:
     from activities.store import Ledger, Store
@@ -25,23 +27,39 @@ log = structlog.get_logger(__name__)
 class Announcer:
     """Says what a run announces."""
 
-    def __init__(self, store: "Store", messenger: Messenger) -> None:
+    def __init__(
+        self, store: "Store", messenger: Messenger, emitter: Emitter | None = None
+    ) -> None:
         self._store = store
         self._messenger = messenger
+        self._emitter = emitter
 
-    def prepare(self, part: Part, run_id: str) -> "Announcement":
-        """A text that is about to be said."""
-        return Announcement(self._store, self._messenger, part, run_id)
+    def prepare(
+        self, part: Part, run_id: str, *, scope: str | None = None, hop: int = 0
+    ) -> "Announcement":
+        """A text that is about to be said; `scope` may see it, `hop` is the run's."""
+        row = self._messenger.row(part, run_id, scope=scope)
+        return Announcement(self._store, self._messenger, self._emitter, row, part.reply_to, hop)
 
 
 class Announcement:
     """One text: written with `begin`, in the transaction of whoever announces it, then sent."""
 
-    def __init__(self, store: "Store", messenger: Messenger, part: Part, run_id: str) -> None:
+    def __init__(
+        self,
+        store: "Store",
+        messenger: Messenger,
+        emitter: Emitter | None,
+        row: Delivery,
+        reply_to: str | None,
+        hop: int,
+    ) -> None:
         self._store = store
         self._messenger = messenger
-        self._reply_to = part.reply_to
-        self._steps = DeliverySteps([messenger.row(part, run_id)], never_repeated)
+        self._emitter = emitter
+        self._reply_to = reply_to
+        self._hop = hop
+        self._steps = DeliverySteps([row], never_repeated)
         self._begun: Delivery | None = None
 
     def begin(self, ledger: "Ledger") -> None:
@@ -53,12 +71,18 @@ class Announcement:
         self._begun = self._steps.enqueue(ledger)
 
     async def send(self) -> None:
-        """Send what was begun; raises nothing but cancellation."""
-        row = self._begun
-        if row is None:
-            return
-        ended = await self._messenger.send_once(row, self._reply_to)
+        """Send what was begun, tell of what may be lost; raises nothing but cancellation."""
         try:
-            await self._store.write(self._steps.go_on, ended)
+            if self._begun is not None:
+                ended = await self._messenger.send_once(self._begun, self._reply_to)
+                await self._store.write(self._steps.go_on, ended)
+            await self._tell()
         except Exception as error:  # a notice never fails its run
-            log.warning("announcement.not_recorded", key=row.occurrence_id, error=str(error))
+            key = self._steps.rows[0].occurrence_id
+            log.warning("announcement.not_recorded", key=key, error=str(error))
+
+    async def _tell(self) -> None:
+        for row in self._steps.unknown:
+            event = event_of_unknown(row, hop=self._hop)
+            if self._emitter is not None and event is not None:
+                await tell_or_log(self._emitter, [event], row.scope or "")

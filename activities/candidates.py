@@ -5,9 +5,9 @@ Owns reading them from visibility, and how old the list may be. Which of them ma
 never runs. Source: DESIGN §3, triggers-and-actions.md §2.
 
 Invariants:
-    1. A list that is read in `SLOW` is at most `MAX_AGE` old when it is used. A longer one
-       (thousands of routines) shows new routines within `MAX_AGE` and other changes within
-       `MAX_AGE_OF_LONG`, and nobody waits for it while it is used.
+    1. A list is at most `MAX_AGE` old when it is used. One that is read in `SLOW` is read anew; of
+       a longer one (thousands of routines) only what has changed since, and nobody waits for the
+       whole of it while it is used.
     2. Nothing is read while nobody asks.
     3. What has not changed since the last reading is not decoded again.
 """
@@ -15,12 +15,13 @@ Invariants:
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import Client, WorkflowQueryFailedError
@@ -28,6 +29,7 @@ from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError
 
 from activities import search_attributes as attributes
+from activities.changed_routines import ChangeMark, changed_at, changes_query, of_scope
 from domain.identifiers import ROUTINE_PREFIX, routine_workflow_id
 from domain.listener_index import ListenerIndex
 from domain.listeners import (
@@ -39,6 +41,7 @@ from domain.listeners import (
     read_memo,
     trigger_digest,
 )
+from domain.routine_model import RoutineStatus
 from domain.routine_requests import RoutineAnswer
 from domain.trigger_models import TriggerType
 
@@ -54,6 +57,7 @@ MAX_LISTS: Final = 256
 QUERIES_AT_ONCE: Final = 8
 QUERY_TIMEOUT: Final = timedelta(seconds=2)
 RETRY_QUERY: Final = timedelta(seconds=5)
+_RUNNING: Final = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 # Between two turns of the loop, so that a message does not wait for a page.
 ROWS_AT_ONCE: Final = 100
 
@@ -81,7 +85,10 @@ class _List:
     memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
     unread: dict[str, float] = field(default_factory=dict[str, float])
     added: set[str] = field(default_factory=set[str])
-    newest: datetime | None = None
+    kind: TriggerType = TriggerType.EVENT
+    scope: str | None = None
+    mark: ChangeMark = field(default_factory=ChangeMark)
+    changed: dict[str, datetime] = field(default_factory=dict[str, datetime])
     read_at: float = float("-inf")
     looked_at: float = float("-inf")
     ended_at: float = float("-inf")
@@ -117,7 +124,7 @@ class Candidates:
             looked = now - found.looked_at
             half = MAX_AGE.total_seconds() / 2
             if looked > half and (found.looking is None or found.looking.done()):
-                found.looking = _watched(self._look_for_new(found))
+                found.looking = _watched(self._look_for_changes(found))
             if looked > MAX_AGE.total_seconds() and found.looking is not None:
                 await asyncio.shield(found.looking)
             return found.index
@@ -140,7 +147,7 @@ class Candidates:
         key = (kind, scope)
         found = self._lists.get(key)
         if found is None:
-            found = self._lists[key] = _List(_query(kind, scope))
+            found = self._lists[key] = _List(_query(kind, scope), kind=kind, scope=scope)
             if len(self._lists) > MAX_LISTS:
                 self._lists.popitem(last=False)
         self._lists.move_to_end(key)
@@ -156,28 +163,46 @@ class Candidates:
         """Read the whole list, and forget who is in it no more."""
         began = time.monotonic()
         found.added.clear()
-        seen = await self._take(found, found.query)
+        # What a look finds meanwhile is newer than what this reading may still show.
+        found.changed.clear()
+        seen: set[str] = set()
+        long: list[tuple[_Found, str]] = []
+        async for row in self._rows(found.query):
+            routine = row.execution.workflow_id.removeprefix(ROUTINE_PREFIX)
+            seen.add(routine)
+            known = found.changed.get(routine)
+            if known is None or changed_at(row) >= known:
+                await self._take_row(found, routine, row, long)
+        await self._take_long(found, long)
         for listener in list(found.index):
             if listener.routine_id not in seen and listener.routine_id not in found.added:
-                found.index.drop(listener.routine_id)
-                found.memos.pop(listener.routine_id, None)
+                _drop(found, listener.routine_id)
         found.read_at = began
         found.looked_at = max(found.looked_at, began)
         found.ended_at = time.monotonic()
         found.took = found.ended_at - began
 
-    async def _look_for_new(self, found: _List) -> None:
-        """Read the routines that were made since the newest one that is known."""
+    async def _look_for_changes(self, found: _List) -> None:
+        """Read the routines that have changed since the last look, whatever they are now."""
         began = time.monotonic()
-        since = found.newest or datetime.fromtimestamp(0, UTC)
-        text = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        found.added |= await self._take(found, f"{found.query} AND StartTime >= '{text}'")
+        long: list[tuple[_Found, str]] = []
+        rows = [row async for row in self._rows(changes_query(found.mark.since, found.scope))]
+        # Of a name that was purged and given again, the one that runs is the last word.
+        for row in sorted(rows, key=lambda row: row.status == _RUNNING):
+            routine = row.execution.workflow_id.removeprefix(ROUTINE_PREFIX)
+            found.changed[routine] = changed_at(row)
+            found.mark.saw(found.changed[routine])
+            if _listens(row, found.kind):
+                found.added.add(routine)
+                await self._take_row(found, routine, row, long)
+            else:
+                found.added.discard(routine)
+                _drop(found, routine)
+        await self._take_long(found, long)
         found.looked_at = began
 
-    async def _take(self, found: _List, query: str) -> set[str]:
-        """Put what a query finds into the index; returns the ids of the routines."""
-        seen: set[str] = set()
-        long: list[tuple[_Found, str]] = []
+    async def _rows(self, query: str) -> AsyncGenerator[WorkflowExecutionInfo]:
+        """What visibility finds."""
         token = b""
         while True:
             page = await self._client.workflow_service.list_workflow_executions(
@@ -192,14 +217,10 @@ class Candidates:
             for place, row in enumerate(page.executions):
                 if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
                     await asyncio.sleep(0)
-                routine = row.execution.workflow_id.removeprefix(ROUTINE_PREFIX)
-                seen.add(routine)
-                await self._take_row(found, routine, row, long)
+                yield row
             token = page.next_page_token
             if not token:
-                break
-        await self._take_long(found, long)
-        return seen
+                return
 
     async def _take_row(
         self,
@@ -208,13 +229,13 @@ class Candidates:
         row: WorkflowExecutionInfo,
         long: list[tuple[_Found, str]],
     ) -> None:
+        """Put a routine into the index, unless it is there as it is."""
         if MEMO_KEY not in row.memo.fields:
             return
         payload = row.memo.fields[MEMO_KEY]
         if found.memos.get(routine) == payload.data:
             return
-        began = row.start_time.ToDatetime(UTC)
-        found.newest = max(found.newest or began, began)
+        found.mark.saw(changed_at(row))
         values = decode_typed_search_attributes(row.search_attributes)
         scope, owner = values.get(attributes.SCOPE) or "", values.get(attributes.OWNER) or ""
         (memo,) = await self._client.data_converter.decode([payload])
@@ -264,10 +285,22 @@ def _query(kind: TriggerType, scope: str | None) -> str:
         f"{attributes.KIND.name} = 'routine' AND ExecutionStatus = 'Running' AND "
         f"{attributes.STATUS.name} = 'active' AND {attributes.TRIGGER.name} = '{kind}'"
     )
-    if scope is None:
-        return query
-    quoted = scope.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{query} AND {attributes.SCOPE.name} = '{quoted}'"
+    return query if scope is None else f"{query} AND {of_scope(scope)}"
+
+
+def _listens(row: WorkflowExecutionInfo, kind: TriggerType) -> bool:
+    """Whether a routine that has changed belongs into a list of this kind."""
+    values = decode_typed_search_attributes(row.search_attributes)
+    return (
+        row.status == _RUNNING
+        and values.get(attributes.STATUS) == RoutineStatus.ACTIVE
+        and values.get(attributes.TRIGGER) == kind
+    )
+
+
+def _drop(found: _List, routine: str) -> None:
+    found.index.drop(routine)
+    found.memos.pop(routine, None)
 
 
 def _watched(work: Coroutine[object, object, None]) -> "asyncio.Task[None]":

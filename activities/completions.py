@@ -4,11 +4,14 @@ Owns the two shapes between the wire (`activities.providers`) and the activity
 (`activities.models`). Imports no client, so that whoever only needs payloads does not load one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from domain.fallback import FallbackDecision
 from domain.prices import Usage
+from domain.tool_specs import ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Completion:
     text: str
     finish_reason: str
     usage: Usage | None
+    tool_calls: Sequence[ToolCall] = ()
 
     @property
     def truncated(self) -> bool:
@@ -26,8 +30,15 @@ class Completion:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to read in it: silence, or thoughts only."""
-        return not self.text.strip()
+        """Whether there is nothing in it: silence, or thoughts only."""
+        return not self.text.strip() and not self.tool_calls
+
+
+class OverflowSizes(NamedTuple):
+    """The model's window and the size of a prompt in tokens, as a provider counts; null: unsaid."""
+
+    window_tokens: int | None = None
+    requested_tokens: int | None = None
 
 
 class ProviderError(Exception):
@@ -38,6 +49,8 @@ class ProviderError(Exception):
         message: What happened, for a person; without secrets, on one line.
         transient: Whether the same call may succeed soon, when no other model can be called.
         retry_after: What the provider asked for, if anything.
+        unbilled: The request did not get as far as an answer that costs something.
+        sizes: What it said of a prompt that was too long.
     """
 
     def __init__(
@@ -47,9 +60,13 @@ class ProviderError(Exception):
         *,
         transient: bool = False,
         retry_after: timedelta | None = None,
+        unbilled: bool = False,
+        sizes: OverflowSizes | None = None,
     ) -> None:
         super().__init__(message)
         self.decision = decision
         self.message = message
         self.transient = transient
         self.retry_after = retry_after
+        self.unbilled = unbilled
+        self.sizes = sizes or OverflowSizes()

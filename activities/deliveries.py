@@ -17,10 +17,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.delivery_steps import DeliverySteps
+from activities.emitting import Emitter, tell_or_retry
 from activities.failures import DELIVERY_REFUSED, STORE_FAILED
 from activities.heartbeats import beating
 from activities.messenger import Messenger
 from domain.deliveries import DeliveryStatus, Part, occurrence_id
+from domain.delivery_events import event_of_unknown
+from domain.emissions import EmittedEvent
 from domain.runs import RunRecord
 from domain.threads import Thread
 
@@ -38,11 +41,15 @@ class FinishRun(BaseModel):
         record: The row of the ledger.
         thread: The thread that the record names; made if there is none.
         parts: Texts to deliver, in order.
+        scope: Who may see the texts, where no thread says so.
+        events: Told in this scope once the rest is done.
     """
 
     record: RunRecord
     thread: Thread | None = None
     parts: list[Part] = []
+    scope: str | None = None
+    events: list[EmittedEvent] = []
 
 
 class DeliveryReceipt(BaseModel):
@@ -76,15 +83,19 @@ class Delivering(BaseModel):
 class DeliveryActivities:
     """Writes runs to the ledger and delivers their texts."""
 
-    def __init__(self, store: "Store", messenger: Messenger) -> None:
+    def __init__(
+        self, store: "Store", messenger: Messenger, emitter: Emitter | None = None
+    ) -> None:
         """Take what is needed.
 
         Args:
             store: The ledger; stays its owner's.
             messenger: Sends the texts.
+            emitter: Hears of texts whose fate nobody knows; null where nobody listens.
         """
         self._store = store
         self._messenger = messenger
+        self._emitter = emitter
 
     @activity.defn
     async def finish_run(self, request: FinishRun) -> RunFinished:
@@ -96,11 +107,12 @@ class DeliveryActivities:
         Raises:
             ApplicationError: `delivery_refused`, to be retried after the delay it names, with the
                 `RunFinished` so far; `store_failed` from the store, or because another sender is at
-                one of the parts.
+                one of the parts; `entity_silent` when nobody could be told of an unknown one.
         """
         current = Delivering()
         messenger, run = self._messenger, request.record.id
-        rows = [messenger.row(part, run) for part in request.parts]
+        scope = request.thread.scope if request.thread else request.scope
+        rows = [messenger.row(part, run, scope=scope) for part in request.parts]
         steps = DeliverySteps(rows, messenger.may_be_repeated)
         reply_to = {occurrence_id(run, part.part): part.reply_to for part in request.parts}
         with beating(lambda: current, BEAT):
@@ -109,6 +121,7 @@ class DeliveryActivities:
                 current = Delivering(occurrence_id=row.occurrence_id)
                 sent = await messenger.send(row, reply_to[row.occurrence_id])
                 row = await self._store.write(steps.go_on, sent)
+            await self._tell(steps, request)
         if steps.disturbed is not None:
             key = steps.disturbed.occurrence_id
             raise ApplicationError(f"another sender is at {key!r}", type=STORE_FAILED)
@@ -116,6 +129,16 @@ class DeliveryActivities:
         if steps.held:
             raise self._refusal(steps, finished)
         return finished
+
+    async def _tell(self, steps: DeliverySteps, request: FinishRun) -> None:
+        """Tell the event of each unknown text; who repeats the activity tells the same ones."""
+        if self._emitter is None:
+            return
+        await tell_or_retry(self._emitter, request.events, request.scope or "")
+        for row in steps.unknown:
+            event = event_of_unknown(row, hop=request.record.hop)
+            if event is not None:
+                await tell_or_retry(self._emitter, [event], row.scope or "")
 
     def _receipts(self, steps: DeliverySteps) -> list[DeliveryReceipt]:
         return [

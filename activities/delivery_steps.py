@@ -55,6 +55,8 @@ class DeliverySteps:
         rows: How every text stands, in order.
         disturbed: The text at which another sender was faster; nothing after it was tried.
         gone: Occurrence ids of the texts whose message to reply to exists no more.
+        unknown: The texts of which nobody knows and which are not sent again, as they were found
+            or ended.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class DeliverySteps:
         self.rows = list(rows)
         self.disturbed: Delivery | None = None
         self.gone: set[str] = set()
+        self.unknown: list[Delivery] = []
         self._may_be_repeated = may_be_repeated
         self._at = 0
 
@@ -112,6 +115,8 @@ class DeliverySteps:
         )
         if ended.gone:
             self.gone.add(self.rows[self._at].occurrence_id)
+        if ended.status == DeliveryStatus.UNKNOWN:
+            self.unknown.append(self.rows[self._at])
         self._at += 1
         return self._take(ledger)
 
@@ -136,6 +141,7 @@ class DeliverySteps:
             # Whoever sent it is gone; what it knew of the reason, if anything, stays.
             error = row.error or SENDER_DIED
             self.rows[self._at] = ledger.outbox.settle(key, row.status, error=error)
+            self.unknown.append(self.rows[self._at])
             return False
         if row.status in SETTLED:
             return False

@@ -7,11 +7,11 @@ Invariants:
     1. The same message or event starts the same runs, however often it is handed in.
     2. Beyond the hop limit the runs are started all the same: admission refuses them, which leaves
        the record that is wanted.
-    3. A routine never hears of its own runs.
+    3. A routine never hears of its own runs, and no routine of what we have said ourselves.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -19,11 +19,12 @@ from typing import Final
 import structlog
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import search_attributes as attributes
 from activities.candidates import Candidates
+from activities.failures import ENTITY_SILENT
 from activities.runs import run_attributes
 from domain.emissions import EmittedEvent, ReceivedMessage
 from domain.event_fires import EventFire, event_fire, message_fire
@@ -35,6 +36,16 @@ from domain.trigger_matching import HOP_LIMIT
 from domain.trigger_models import TriggerType
 
 STARTS_AT_ONCE: Final = 32
+
+_WORTH_TRYING_AGAIN: Final = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.UNKNOWN,
+    }
+)
 
 _log = structlog.stdlib.get_logger("tickless.events")
 
@@ -57,13 +68,18 @@ class Emitter:
         self._gate = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def receive(
-        self, message: ReceivedMessage, scopes: Iterable[str]
+        self,
+        message: ReceivedMessage,
+        scopes: Iterable[str],
+        is_ours: Callable[[str], Awaitable[bool]] | None = None,
     ) -> Sequence[StartedFire]:
         """Start the runs that a message fires.
 
         Args:
             message: The message.
             scopes: Those of its chat and of its author.
+            is_ours: Whether we have sent the message with this id; asked only of a message that
+                fires something and whose author nobody knows.
 
         Raises:
             RPCError: Temporal is not reachable; some runs may have been started.
@@ -79,6 +95,9 @@ class Emitter:
                 (listener, message_fire(listener, message, match, now))
                 for listener, match in index.of_message(incoming, [scope], message.self_ids)
             ]
+        if fires and not message.author_id and is_ours and await is_ours(message.id):
+            _log.info("a message is our own and fires nothing", message=message.id)
+            return []
         return await self._start(fires)
 
     async def emit(self, event: EmittedEvent, scope: str | None) -> Sequence[StartedFire]:
@@ -143,6 +162,30 @@ class Emitter:
             except WorkflowAlreadyStartedError:
                 duplicate = True
         return StartedFire(run_id=fire.run_id, workflow_id=workflow_id, duplicate=duplicate)
+
+
+async def tell_or_retry(emitter: Emitter, events: Sequence[EmittedEvent], scope: str) -> None:
+    """Tell events from an activity that may be repeated; telling them again starts nothing twice.
+
+    Raises:
+        ApplicationError: `entity_silent`, retryable, when Temporal did not answer.
+    """
+    try:
+        await emitter.tell(events, scope)
+    except RPCError as error:
+        if error.status in _WORTH_TRYING_AGAIN:
+            raise ApplicationError(error.message, type=ENTITY_SILENT) from error
+        # What the server does not take will not be taken the next time either.
+        _log.error("an event was not delivered", error=str(error))
+
+
+async def tell_or_log(emitter: Emitter, events: Sequence[EmittedEvent], scope: str) -> None:
+    """Tell events where nothing is to fail for it: what is not told is in the log."""
+    try:
+        await emitter.tell(events, scope)
+    except RPCError as error:
+        told = [f"{event.source}:{event.event_type}" for event in events]
+        _log.warning("an event was not delivered", events=told, error=str(error))
 
 
 def _fires_of(

@@ -13,19 +13,25 @@ Invariants:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
+from activities.budgets import DayBudgets
 from activities.control import PauseFlag
-from activities.emitting import Emitter
+from activities.emitting import Emitter, tell_or_retry
 from activities.entity_updates import EntityUpdates, retryable_if_silent, update_patience
-from activities.failures import ENTITY_SILENT
 from activities.runs import is_closed
-from domain.admission import BeginRun, Decision, EndRun, MarkRun, RunEnded, Verdict
+from domain.admission import (
+    BeginRun,
+    Decision,
+    EndRun,
+    JobLimits,
+    MarkRun,
+    RunEnded,
+    Verdict,
+)
 from domain.emissions import EmittedEvent
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import routine_workflow_id
@@ -33,22 +39,13 @@ from domain.run_events import events_of_begin, events_of_end
 from domain.runs import routine_of_run
 from domain.watchdog import DEFAULT_GRACE_SECONDS
 
-_WORTH_TRYING_AGAIN = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.ABORTED,
-        RPCStatusCode.UNKNOWN,
-    }
-)
-
 
 @dataclass(frozen=True)
 class RunLimits:
     """The worker's settings that admission needs, handed to the routine with each call."""
 
     run_timeout_seconds: int = 600
+    job_limits: JobLimits = field(default_factory=JobLimits)
     failure_limit: int = 3
     grace_seconds: int = DEFAULT_GRACE_SECONDS
     hook: bool = False
@@ -64,12 +61,14 @@ class EntityActivities:
         pause: PauseFlag,
         limits: RunLimits,
         emitter: Emitter | None = None,
+        budgets: DayBudgets | None = None,
     ) -> None:
         self._client = client
         self._updates = updates
         self._pause = pause
         self._limits = limits
         self._emitter = emitter or Emitter(client)
+        self._budgets = budgets
 
     @activity.defn
     async def begin_run(self, request: BeginRun) -> Verdict:
@@ -117,21 +116,19 @@ class EntityActivities:
 
     async def _emit(self, events: Sequence[EmittedEvent], scope: str) -> None:
         """Tell events of a run before its workflow hears the answer: a crash tells them again."""
-        try:
-            await self._emitter.tell(events, scope)
-        except RPCError as error:
-            if error.status in _WORTH_TRYING_AGAIN:
-                raise ApplicationError(error.message, type=ENTITY_SILENT) from error
-            # What the server does not take will not be taken the next time either.
-            activity.logger.error("an event of a run was not delivered: %s", error)
+        await tell_or_retry(self._emitter, events, scope)
 
     async def _completed(self, request: BeginRun) -> BeginRun:
         """The request with what only the worker knows."""
         pause = await self._pause.current()
+        routine = routine_of_run(request.run_id)
+        exhausted = self._budgets is not None and await self._budgets.exhausted(routine)
         return request.model_copy(
             update={
                 "system_paused": pause.paused,
+                "budget_exhausted": exhausted,
                 "run_timeout_seconds": self._limits.run_timeout_seconds,
+                "job_limits": self._limits.job_limits,
                 "grace_seconds": self._limits.grace_seconds,
             }
         )

@@ -12,13 +12,14 @@ Invariants:
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from domain.fallback import FailureClass
+from domain.redaction import redact_text
 from domain.runs import RunStatus
 
 MODEL_FAILOVER: Final = "model_failover"
@@ -29,10 +30,13 @@ EMPTY_REPLY: Final = "empty_reply"
 RUN_TIMED_OUT: Final = "run_timed_out"
 PROMPT_REFUSED: Final = "prompt_refused"
 SYSTEM_PAUSED: Final = "system_paused"
+BUDGET_EXCEEDED: Final = "budget_exceeded"
 DELIVERY_REFUSED: Final = "delivery_refused"
 DELIVERY_UNKNOWN: Final = "delivery_unknown"
 STORE_FAILED: Final = "store_failed"
 ENTITY_SILENT: Final = "entity_silent"
+
+Detail = TypeVar("Detail", bound=BaseModel)
 
 
 class Reaction(StrEnum):
@@ -62,6 +66,8 @@ REACTIONS: Final = MappingProxyType(
         RUN_TIMED_OUT: Reaction.TIME_OUT,
         # A person lets it go on.
         SYSTEM_PAUSED: Reaction.PARK,
+        # A run ends, a job and a goal wait for a person; `BudgetRefusal` says which budget it was.
+        BUDGET_EXCEEDED: Reaction.FAIL,
         # The outbox knows; the run goes on.
         DELIVERY_REFUSED: Reaction.RECORD,
         DELIVERY_UNKNOWN: Reaction.RECORD,
@@ -73,8 +79,46 @@ REACTIONS: Final = MappingProxyType(
 )
 
 
+class Overflow(BaseModel):
+    """A prompt that a provider refused as too long; null is what it did not say.
+
+    Attributes:
+        prompt_tokens: Our estimate of it: the next prompt has to be smaller.
+        window_tokens: The model's window, as the provider says.
+        requested_tokens: What it counted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt_tokens: int
+    window_tokens: int | None = None
+    requested_tokens: int | None = None
+
+
+class BudgetRefusal(BaseModel):
+    """Why a call may not be made: a detail of `budget_exceeded`.
+
+    Attributes:
+        scope: The budget: `run`, `routine_day`, `deployment_day`, or `max_tokens_total`.
+        reason: `budget`, `unknown_price`, or `tokens`.
+        key: Names the budget among those of its scope.
+        day: The calendar day, of a budget that has one.
+        limit: In micros of USD, or tokens.
+        used: What is spent and reserved.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scope: str
+    reason: str
+    key: str
+    day: str | None = None
+    limit: int
+    used: int
+
+
 class ModelFailure(BaseModel):
-    """A model call that failed: the only detail of its `ApplicationError`.
+    """A model call that failed: a detail of its `ApplicationError`.
 
     Attributes:
         model: The model's name.
@@ -84,6 +128,7 @@ class ModelFailure(BaseModel):
         status_text: The same for a person.
         cooldown_seconds: How long this model is not to be called, on a change of model.
         last: Whether no other model of the chain could have been called.
+        overflow: The prompt that was too long, with `context_overflow`.
         tokens_in: Prompt tokens of all attempts of the activity; null when none of them is known.
         tokens_out: Answer tokens likewise.
         cost_micros: Cost likewise, in micros of USD.
@@ -100,6 +145,7 @@ class ModelFailure(BaseModel):
     status_text: str = ""
     cooldown_seconds: float = 0
     last: bool = False
+    overflow: Overflow | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
     cost_micros: int | None = None
@@ -124,17 +170,16 @@ def application_error_of(error: BaseException) -> ApplicationError | None:
 
 def model_failure_of(error: BaseException) -> ModelFailure | None:
     """What a failed model call left behind; null for every other error."""
-    found = application_error_of(error)
-    for detail in found.details if found else ():
-        try:
-            return ModelFailure.model_validate(detail)
-        except ValidationError:
-            continue
-    return None
+    return _detail_of(error, ModelFailure)
+
+
+def budget_refusal_of(error: BaseException) -> BudgetRefusal | None:
+    """Which budget refused a call; null for every other error."""
+    return _detail_of(error, BudgetRefusal)
 
 
 def run_failure(error: ActivityError, timeout_text: str) -> tuple[RunStatus, str]:
-    """How a run ends whose model call failed, in the words of whoever knows best.
+    """How a run ends whose model call failed, in the words of whoever knows best, masked.
 
     Args:
         error: The failed call.
@@ -144,9 +189,19 @@ def run_failure(error: ActivityError, timeout_text: str) -> tuple[RunStatus, str
     if isinstance(cause, ActivityTimeout):
         return RunStatus.TIMED_OUT, timeout_text
     if not isinstance(cause, ApplicationError):
-        return RunStatus.FAILED, str(cause or error)
+        return RunStatus.FAILED, redact_text(str(cause or error))
     if cause.type == RUN_TIMED_OUT:
         return RunStatus.TIMED_OUT, timeout_text
     if failure is not None and failure.status_text:
-        return RunStatus.FAILED, f"{failure.status_text} ({cause.message})"
-    return RunStatus.FAILED, cause.message
+        return RunStatus.FAILED, redact_text(f"{failure.status_text} ({cause.message})")
+    return RunStatus.FAILED, redact_text(cause.message)
+
+
+def _detail_of(error: BaseException, kind: type[Detail]) -> Detail | None:
+    found = application_error_of(error)
+    for detail in found.details if found else ():
+        try:
+            return kind.model_validate(detail)
+        except ValidationError:
+            continue
+    return None

@@ -21,7 +21,15 @@ import structlog
 from activities.channels.channel import Ambiguous, Channel, MessageGone, Outgoing, Refused
 from activities.clock import Clock, utc_now
 from activities.delivery_steps import Sending
-from domain.deliveries import MAX_ATTEMPTS, Delivery, DeliveryStatus, Part, occurrence_id
+from domain.deliveries import (
+    MAX_ATTEMPTS,
+    Delivery,
+    DeliveryStatus,
+    Part,
+    occurrence_id,
+    resend,
+)
+from domain.redaction import redact_text
 from domain.scopes import Route
 
 RETRY_FACTOR: Final = 4
@@ -53,13 +61,16 @@ class Messenger:
         self._default = default_channel
         self._clock = clock
 
-    def row(self, part: Part, run_id: str | None, key: str | None = None) -> Delivery:
+    def row(
+        self, part: Part, run_id: str | None, key: str | None = None, *, scope: str | None = None
+    ) -> Delivery:
         """A text as it is before anybody tried.
 
         Args:
             part: The text.
             run_id: The run that says it, null for what no run says.
             key: Its occurrence id; else that of the run's part.
+            scope: Who may see it, in text form.
         """
         return Delivery(
             occurrence_id=key or occurrence_id(run_id or "", part.part),
@@ -68,7 +79,12 @@ class Messenger:
             part=part.part,
             text=part.text,
             created_at=self._clock(),
+            scope=scope,
         )
+
+    def again(self, row: Delivery, number: int) -> Delivery:
+        """The text once more, because a person wants it sent again."""
+        return resend(row, number, self._clock())
 
     def may_be_repeated(self, row: Delivery) -> bool:
         """Whether a text that may have arrived may be sent again."""
@@ -110,11 +126,11 @@ class Messenger:
         except Refused as refused:
             again = refused.retryable and row.attempts < MAX_ATTEMPTS and not last
             status = DeliveryStatus.PENDING if again else DeliveryStatus.FAILED
-            error = str(refused)
+            error = redact_text(str(refused))
         except Ambiguous as ambiguous:
             again = self.may_be_repeated(row) and not last
             status = DeliveryStatus.PENDING if again else DeliveryStatus.UNKNOWN
-            error = str(ambiguous)
+            error = redact_text(str(ambiguous))
         else:
             return Sending(
                 DeliveryStatus.SENT, message_id=message_id, sent_at=self._clock(), gone=gone

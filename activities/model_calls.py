@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from temporalio.exceptions import ApplicationError
 
+from activities.call_records import CallRecord, Settled
 from activities.completions import Completion, ProviderError
 from activities.failures import (
     CONTEXT_OVERFLOW,
@@ -28,19 +29,27 @@ from activities.failures import (
     MODEL_RETRY,
     RUN_TIMED_OUT,
     ModelFailure,
+    Overflow,
 )
-from activities.model_attempts import TRUNCATED, Attempt, CallRecord
+from activities.model_attempts import Attempt
+from activities.tool_offers import ToolOffer
 from domain.fallback import FailureClass, FallbackDecision
 from domain.llm_calls import LlmCallStatus
 from domain.messages import Message
 from domain.retries import AfterFailure, NextStep, after_empty_reply, after_failure
 from domain.threads import ThreadMessage
+from domain.tool_specs import ToolCall
 from domain.usage import Spent
 
 if TYPE_CHECKING:
     from activities.providers import Provider
 
 EMPTY_TEXT: Final = "The model gave an empty answer."
+STILL_TOO_LONG: Final = "The conversation is too long for the model, also after it was compacted."
+# Noted on a call that went well, so that an answer found again still says it was cut.
+TRUNCATED: Final = "cut by the token limit"
+# Each compaction costs a refused request; what two do not mend a third does not.
+MAX_COMPACTIONS: Final = 2
 
 _TYPES: Final[Mapping[NextStep, str]] = MappingProxyType(
     {
@@ -56,23 +65,42 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer with text, the message it was stored as, and what all attempts have spent."""
+    """An answer, the message it was stored as, and what all attempts have spent."""
 
     completion: Completion
     message: ThreadMessage
-    spent: Spent
+    settled: Settled
 
 
 class ModelCall:
     """A request that is about to be made, once."""
 
     def __init__(
-        self, provider: "Provider", record: CallRecord, attempt: Attempt, *, last: bool
+        self,
+        provider: "Provider",
+        record: CallRecord,
+        attempt: Attempt,
+        *,
+        last: bool,
+        prompt_tokens: int,
+        compactions: int = 0,
     ) -> None:
+        """Put a request together.
+
+        Args:
+            provider: The model.
+            record: Its row in the ledger, begun.
+            attempt: The attempt of the activity.
+            last: No other model of the chain can be called.
+            prompt_tokens: Estimated size of the prompt.
+            compactions: How often the conversation was made shorter for it.
+        """
         self._provider = provider
         self._record = record
         self._attempt = attempt
         self._last = last
+        self._prompt_tokens = prompt_tokens
+        self._compactions = compactions
 
     async def make(
         self,
@@ -81,7 +109,8 @@ class ModelCall:
         max_tokens: int,
         timeout_seconds: float,
         on_text: Callable[[str], None],
-        said: Callable[[str], list[ThreadMessage]],
+        said: Callable[[str, Sequence[ToolCall]], list[ThreadMessage]],
+        offer: ToolOffer,
     ) -> Answered:
         """Make the request and store the answer.
 
@@ -90,15 +119,16 @@ class ModelCall:
             max_tokens: Longest answer.
             timeout_seconds: Time for all attempts together.
             on_text: Is given each new piece of text.
-            said: Makes of an answer what its thread keeps, the answer last.
+            said: Makes of an answer's text and calls what its thread keeps, the answer last.
+            offer: The tools it may call.
 
         Raises:
-            ApplicationError: It failed, ran out of time or brought no text.
+            ApplicationError: It failed, ran out of time or brought neither text nor calls.
         """
         try:
             async with asyncio.timeout(timeout_seconds - self._attempt.spent_seconds()):
                 completion = await self._provider.complete(
-                    messages, max_tokens=max_tokens, on_text=on_text
+                    messages, max_tokens=max_tokens, on_text=on_text, offer=offer
                 )
         except asyncio.CancelledError:
             await self._settle_cancelled()
@@ -108,21 +138,22 @@ class ModelCall:
             spent = await self._settle_failed(message)
             raise self._timed_out(message, spent) from None
         except ProviderError as error:
-            spent = await self._settle_failed(error.message)
+            spent = await self._settle_failed(error.message, unbilled=error.unbilled)
             raise self._failed(error, spent) from None
         return await self._booked(completion, said)
 
     async def _booked(
-        self, completion: Completion, said: Callable[[str], list[ThreadMessage]]
+        self,
+        completion: Completion,
+        said: Callable[[str, Sequence[ToolCall]], list[ThreadMessage]],
     ) -> Answered:
         if completion.is_empty:
             spent = await self._settle_failed(EMPTY_REPLY, completion)
             raise self._empty(spent)
         note = TRUNCATED if completion.truncated else None
-        spent, stored = await self._record.settle(
-            LlmCallStatus.OK, completion.usage, note, said(completion.text)
-        )
-        return Answered(completion, stored[-1], spent)
+        kept = said(completion.text, completion.tool_calls)
+        settled = await self._record.settle(LlmCallStatus.OK, completion.usage, note, kept)
+        return Answered(completion, settled.stored[-1], settled)
 
     async def _settle_cancelled(self) -> None:
         try:
@@ -130,10 +161,12 @@ class ModelCall:
         except Exception as error:  # reported as cancelled all the same, not as failed
             log.warning("model_call_not_settled", call=self._record.id, error=str(error))
 
-    async def _settle_failed(self, error: str, completion: Completion | None = None) -> Spent:
+    async def _settle_failed(
+        self, error: str, completion: Completion | None = None, *, unbilled: bool = False
+    ) -> Spent:
         usage = completion.usage if completion else None
-        spent, _ = await self._record.settle(LlmCallStatus.FAILED, usage, error)
-        return spent
+        settled = await self._record.settle(LlmCallStatus.FAILED, usage, error, unbilled=unbilled)
+        return settled.spent
 
     def _failed(self, error: ProviderError, spent: Spent) -> ApplicationError:
         after = after_failure(
@@ -147,7 +180,21 @@ class ModelCall:
         if after.step is NextStep.NEXT_MODEL:
             cool_down = after.wait.total_seconds()
             failure = failure.model_copy(update={"cooldown_seconds": cool_down})
+        if after.step is NextStep.COMPACT:
+            failure = failure.model_copy(update=self._overflow(error))
         return self._error(_TYPES[after.step], after, failure)
+
+    def _overflow(self, error: ProviderError) -> dict[str, object]:
+        """What the next call needs to know; nothing once there is to be no next one."""
+        if self._compactions >= MAX_COMPACTIONS:
+            return {"status_text": STILL_TOO_LONG}
+        return {
+            "overflow": Overflow(
+                prompt_tokens=self._prompt_tokens,
+                window_tokens=error.sizes.window_tokens,
+                requested_tokens=error.sizes.requested_tokens,
+            )
+        }
 
     def _empty(self, spent: Spent) -> ApplicationError:
         failure = self._failure(EMPTY_TEXT, spent)

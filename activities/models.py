@@ -1,112 +1,70 @@
 """The activity that calls a model: a prompt goes out, an answer is stored and comes back.
 
-Owns the order of its steps and what it tells the workflow when one fails. The wire is
-`activities.providers`', the wording of prompts `domain.prompts`', the meaning of errors
-`domain.fallback`', what follows from them `domain.retries`'.
-Source: DESIGN §4, triggers-and-actions.md §5, automation.md §7.
+Owns the order of its steps and what comes back. What precedes the request is
+`activities.call_preparation`'s, the request `activities.model_calls`', the wire
+`activities.providers`', the meaning of errors `domain.fallback`', what follows from them
+`domain.retries`'. Source: DESIGN §4, triggers-and-actions.md §5, automation.md §7.
 
 Invariants:
     1. An answer that is stored is returned by every further attempt; the model is not asked again.
     2. Nothing is added to the thread before there is an answer: a failed call leaves none in it.
-    3. Each attempt makes at most one request; its row of `llm_calls` is settled whatever happens.
-       One transaction comes before the request and one after it.
+    3. Each attempt makes at most one request for its answer; its row of `llm_calls` is settled
+       whatever happens. One transaction comes before the request and one after it; only around a
+       compaction there may be hidden calls before, each a row of its own.
     4. Every failure tells what all attempts of the activity have spent.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
-from pydantic import BaseModel
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.announcements import Announcement, Announcer
-from activities.failures import MODEL_REFUSED, ModelFailure
+from activities.budgets import DailyLimits
+from activities.call_preparation import Begun, CallPreparation, CallSetting, Found
+from activities.call_records import spent_in
+from activities.contexts import Draft, PromptMaker
+from activities.emitting import Emitter, tell_or_log
+from activities.failures import PROMPT_REFUSED, Overflow, budget_refusal_of
 from activities.heartbeats import Pulse, beating
+from activities.hidden_calls import HiddenCalls
 from activities.live_text import LiveTail
-from activities.model_attempts import TRUNCATED, Attempt, CallRecord, spent_in
-from activities.model_calls import ModelCall
-from activities.workspace import Workspace, WorkspaceFiles
-from domain.deliveries import Part
-from domain.history import with_history
-from domain.llm_calls import LlmCall
-from domain.messages import Message
-from domain.model_chain import ModelSpec, usable_models
+from activities.memory_notes import MemoryNotes
+from activities.model_attempts import Attempt
+from activities.model_callers import Caller
+from activities.model_calls import TRUNCATED, ModelCall
+from activities.model_requests import ANSWER_BYTES, CallModel, ModelAnswer
+from activities.tool_offers import told_apart
+from activities.workspace import Workspace
+from domain.budget import day_key
+from domain.budget_events import event_of_refusal
+from domain.errors import DomainError, ErrorKind
+from domain.message_text import function_calls
+from domain.model_chain import ModelSpec
 from domain.prices import PriceTable
-from domain.prompts import UntrustedText, history_messages, lightweight_messages
+from domain.pruning_config import PruningConfig, apply_pruning_defaults, default_pruning_config
 from domain.runs import RunRecord
-from domain.threads import Thread, ThreadMessage
+from domain.threads import ThreadMessage
+from domain.tool_specs import AskedCall, ToolCall, ToolSpec
+from domain.usage import Spent
 
 if TYPE_CHECKING:
     # Heavy to import, and this module is imported for its payloads by every client.
-    from activities.store import Ledger, Store
+    from activities.store import Store
 
 SILENT_BEAT: Final = timedelta(seconds=2)
-NONCE_BYTES: Final = 8
+
+__all__ = ["AskedCall", "CallModel", "ModelActivities", "ModelAnswer", "Overflow", "PauseCheck"]
 
 log = structlog.get_logger(__name__)
 
-
-class CallModel(BaseModel):
-    """A call of a model for a run.
-
-    Attributes:
-        run: The run's record, for the ledger.
-        thread: The conversation it continues; made if there is none.
-        prompt: What the routine's author wrote, variables filled in.
-        context_paths: Files of the scope's workspace to quote.
-        max_tokens: Longest answer.
-        delivery_note: Where the answer goes, as a sentence.
-        timeout_seconds: Time for this activity, all attempts together.
-        cooling: Models that failed a moment ago, `provider/name`.
-        purpose: What the call is for, in the ledger.
-        untrusted: Texts from outside that the prompt quotes.
-        announcement: Said when the call begins, once for the run.
-    """
-
-    run: RunRecord
-    thread: Thread
-    prompt: str
-    context_paths: list[str] = []
-    max_tokens: int = 4096
-    delivery_note: str = ""
-    timeout_seconds: float
-    cooling: list[str] = []
-    purpose: str = "routine"
-    untrusted: list[UntrustedText] = []
-    announcement: Part | None = None
-
-
-class ModelAnswer(BaseModel):
-    """A stored answer; tokens and cost are those of all attempts, null where unknown.
-
-    Attributes:
-        text: The answer.
-        message_id: Its id in the thread.
-        truncated: The token limit cut it.
-        warnings: What the prompt had to do without.
-        elapsed_seconds: Time spent in all attempts, without the waits between them.
-        attempts: Number of the attempt that brought it.
-    """
-
-    text: str
-    message_id: str
-    model: str
-    provider: str
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    cost_micros: int | None = None
-    truncated: bool = False
-    warnings: list[str] = []
-    elapsed_seconds: float
-    attempts: int
+Catalog = Callable[[Sequence[str]], list[ToolSpec]]
 
 
 class PauseCheck(Protocol):
@@ -129,30 +87,52 @@ class ModelActivities:
         pause: PauseCheck,
         announcer: Announcer | None = None,
         silent_beat: timedelta = SILENT_BEAT,
+        catalog: Catalog | None = None,
+        context: PruningConfig | None = None,
+        limits: DailyLimits | None = None,
+        emitter: Emitter | None = None,
     ) -> None:
         """Put the activity together.
 
         Args:
-            store: Threads, runs and calls.
+            store: Threads, runs, calls and budgets.
             chain: All models in order of preference, keys and addresses resolved.
             prices: What they cost.
-            workspace: Where context files are.
+            workspace: Where context files are, and notes before a compaction.
             pause: The big red button.
             announcer: Says what requests announce; null where nothing is to be said.
             silent_beat: Longest time between heartbeats. Where the server does not push
                 cancellations, they arrive with a heartbeat: then this has to be short.
+            catalog: The tools of some names; null where there are none.
+            context: How prompts are pruned and compacted; null is the defaults.
+            limits: What may be spent in a day; null is no limit.
+            emitter: Tells of budgets that are used up; null where nobody listens.
+
+        Raises:
+            DomainError: The model that is to summarise is not in the chain.
         """
         # Loads the client of the provider, which only a worker needs.
         from activities.providers import Providers
 
-        self._store = store
-        self._chain = list(chain)
+        config = apply_pruning_defaults(context or default_pruning_config())
+        self._limits = limits or DailyLimits()
         self._providers = Providers(chain)
-        self._prices = prices
         self._workspace = workspace
         self._pause = pause
-        self._announcer = announcer
         self._silent_beat = silent_beat
+        self._catalog = catalog
+        self._emitter = emitter
+        notes = MemoryNotes(workspace, self._limits.timezone)
+        self._setting = CallSetting(
+            store=store,
+            chain=list(chain),
+            prices=prices,
+            config=config,
+            summarizer=_summarizer(chain, config.summarization_model),
+            limits=self._limits,
+            hidden=HiddenCalls(store, self._providers, prices, notes, config),
+            announcer=announcer,
+        )
 
     async def close(self) -> None:
         """Close the connections to all models."""
@@ -164,39 +144,80 @@ class ModelActivities:
 
         Raises:
             ApplicationError: Of a type of `activities.failures`, with a `ModelFailure` if a model
-                was called.
+                was called, and a `BudgetRefusal` if a budget refused that.
         """
-        attempt = Attempt()
+        # A session goes on as a new execution, in which activity ids begin anew; turns do not.
+        attempt = Attempt(request.turn.id if request.turn else None)
         files = await self._workspace.read(request.thread.scope, request.context_paths)
         refusal = await self._refusal()
+        maker = PromptMaker(request, files, self._offered(request), self._setting.config)
+        preparation = CallPreparation(self._setting, request, attempt, maker, refusal)
         tail = LiveTail()
         with beating(lambda: tail.live_text(attempt.spent_seconds()), self._silent_beat) as pulse:
-            begun = await self._begun(request, attempt, refusal)
-            if isinstance(begun, _Found):
-                return begun.answer(attempt, files.warnings)
-            spec, record = begun.spec, begun.record
-            async with _beside(begun.announcement):
-                answered = await ModelCall(
-                    self._providers[spec], record, attempt, last=begun.last
-                ).make(
-                    _prompt(request, spec, begun.history, files),
-                    max_tokens=request.max_tokens,
-                    timeout_seconds=request.timeout_seconds,
-                    on_text=_showing(tail, pulse),
-                    said=partial(attempt.said, request.thread.id, request.prompt),
-                )
-        log.info("model_answered", call=record.id, model=spec.key, **answered.spent.model_dump())
-        return ModelAnswer(
-            text=answered.message.content,
-            message_id=answered.message.id,
+            try:
+                prepared = await preparation.run()
+            except ApplicationError as error:
+                await self._tell(request, error)
+                raise
+            if isinstance(prepared, Found):
+                return _found(prepared, attempt, files.warnings)
+            async with _beside(prepared.announcement):
+                answer = await self._asked(request, attempt, prepared, _showing(tail, pulse))
+        return answer.model_copy(update={"warnings": [*files.warnings, *answer.warnings]})
+
+    async def _asked(
+        self, request: CallModel, attempt: Attempt, begun: Begun, on_text: Callable[[str], None]
+    ) -> ModelAnswer:
+        """Make the request."""
+        draft, spec = begun.draft, begun.draft.spec
+        prompt = draft.prompt
+        answered = await ModelCall(
+            self._providers[spec],
+            begun.record,
+            attempt,
+            last=begun.last,
+            prompt_tokens=prompt.lasting_tokens,
+            compactions=request.compaction,
+        ).make(
+            prompt.messages,
+            max_tokens=draft.max_tokens,
+            timeout_seconds=request.timeout_seconds,
+            on_text=on_text,
+            said=partial(_said, request, attempt, draft),
+            offer=draft.offer,
+        )
+        settled = answered.settled
+        log.info(
+            "model_answered",
+            call=begun.record.id,
+            model=spec.key,
+            calls=len(answered.message.tool_calls or ()),
+            **settled.spent.model_dump(),
+        )
+        for warning in settled.warnings:
+            log.warning("budget_nearly_used", warning=warning)
+        return _answer(
+            answered.message,
+            attempt,
+            settled.spent,
             model=spec.name,
             provider=spec.provider,
             truncated=answered.completion.truncated,
-            warnings=files.warnings,
-            elapsed_seconds=attempt.spent_seconds(),
-            attempts=attempt.number,
-            **answered.spent.model_dump(),
+            warnings=settled.warnings,
         )
+
+    def _offered(self, request: CallModel) -> list[ToolSpec]:
+        """The tools of a call.
+
+        Raises:
+            ApplicationError: `prompt_refused`: this worker has none.
+        """
+        if request.text_only or not request.tools:
+            return []
+        if self._catalog is None:
+            message = f"this worker has no tools, and {request.tools[0]!r} is to be offered"
+            raise ApplicationError(message, type=PROMPT_REFUSED, non_retryable=True)
+        return self._catalog(request.tools)
 
     async def _refusal(self) -> ApplicationError | None:
         """Why no model may be called now; null when one may."""
@@ -206,142 +227,91 @@ class ModelActivities:
             return refusal
         return None
 
-    async def _begun(
-        self, request: CallModel, attempt: Attempt, refusal: ApplicationError | None
-    ) -> "_Found | _Begun":
-        try:
-            return await self._store.write(self._begin, request, attempt, refusal)
-        except asyncio.CancelledError:
-            # The row may be there, and nobody else would settle it.
-            try:
-                await self._store.calls.cancel(attempt.call_id)
-            except Exception as error:  # reported as cancelled all the same, not as failed
-                log.warning("model_call_not_settled", call=attempt.call_id, error=str(error))
-            raise
-
-    def _begin(
-        self,
-        ledger: "Ledger",
-        request: CallModel,
-        attempt: Attempt,
-        refusal: ApplicationError | None,
-    ) -> "_Found | _Begun":
-        """Look for a stored answer; if there is none write what comes before a request."""
-        stored = ledger.threads.message(attempt.answer_id)
-        # Former attempts are only looked for where there are any.
-        known = stored or attempt.number > 1
-        earlier = ledger.calls.with_prefix(attempt.prefix) if known else []
-        if stored:
-            # Also during a pause: after it, another activity would ask for another answer.
-            return _Found(stored, earlier)
-        spec, last = self._choose(request)
-        if refusal:
-            raise _with_spent(refusal, attempt, spec, earlier)
-        ledger.threads.ensure(request.thread)
-        ledger.runs.put(request.run.model_copy(update={"thread_id": request.thread.id}))
-        history = ledger.threads.messages(request.thread.id)
-        announcement = self._announced(request)
-        if announcement is not None:
-            announcement.begin(ledger)
-        record = CallRecord.begin(
-            ledger,
-            self._store,
-            self._prices,
-            attempt,
-            spec,
-            run_id=request.run.id,
-            purpose=request.purpose,
-            earlier=earlier,
+    async def _tell(self, request: CallModel, error: ApplicationError) -> None:
+        """Tell that a budget is used up, if that is what is wrong."""
+        refusal = budget_refusal_of(error)
+        if self._emitter is None or refusal is None or refusal.reason == "tokens":
+            return
+        caller = Caller.of(request)
+        event = event_of_refusal(
+            refusal.scope,
+            refusal.key,
+            refusal.day or day_key(datetime.now(UTC), self._limits.timezone),
+            error.message,
+            routine_id=caller.routine_id,
+            hop=caller.record.hop if isinstance(caller.record, RunRecord) else 0,
         )
-        return _Begun(record, spec, last, history, announcement)
-
-    def _announced(self, request: CallModel) -> Announcement | None:
-        if self._announcer is None or request.announcement is None:
-            return None
-        return self._announcer.prepare(request.announcement, request.run.id)
-
-    def _choose(self, request: CallModel) -> tuple[ModelSpec, bool]:
-        """The model to call, and whether it is the last that can be."""
-        if not self._chain:
-            message = "no model is configured: set `models`, or OPENAI_API_KEY"
-            raise ApplicationError(message, type=MODEL_REFUSED, non_retryable=True)
-        spec = usable_models(self._chain, request.cooling)[0]
-        # When all are cooling the first is called again, but nothing is left to change to.
-        others = [other for other in self._chain if other.key not in {spec.key, *request.cooling}]
-        return spec, not others
+        if event is not None:
+            await tell_or_log(self._emitter, [event], request.thread.scope)
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A request that may be made now: its row, its model, what was said before, what to say."""
-
-    record: CallRecord
-    spec: ModelSpec
-    last: bool
-    history: list[ThreadMessage]
-    announcement: Announcement | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The answer of a former attempt that could not report it any more, and all attempts' rows."""
-
-    message: ThreadMessage
-    calls: list[LlmCall]
-
-    def answer(self, attempt: Attempt, warnings: list[str]) -> ModelAnswer:
-        call = next(call for call in self.calls if call.id == self.message.llm_call_id)
-        return ModelAnswer(
-            text=self.message.content,
-            message_id=self.message.id,
-            model=call.model,
-            provider=call.provider,
-            truncated=call.error == TRUNCATED,
-            warnings=warnings,
-            elapsed_seconds=attempt.spent_seconds(),
-            attempts=attempt.number,
-            **spent_in(self.calls).model_dump(),
-        )
+def _summarizer(chain: Sequence[ModelSpec], name: str) -> ModelSpec | None:
+    """The model of a name, or of `provider/name`; null without one."""
+    if not name:
+        return None
+    for spec in chain:
+        if name in {spec.name, spec.key}:
+            return spec
+    accepted = [spec.name for spec in chain]
+    raise DomainError(
+        ErrorKind.INVALID_FIELD,
+        "summarization_model",
+        f"summarization_model must be one of `models`, not {name!r}",
+        accepted,
+    )
 
 
-def _with_spent(
-    refusal: ApplicationError, attempt: Attempt, spec: ModelSpec, earlier: Sequence[LlmCall]
-) -> ApplicationError:
-    """A refusal with what former attempts have spent."""
-    if attempt.number == 1:
-        return refusal
-    failure = ModelFailure(
-        model=spec.name,
-        provider=spec.provider,
-        message=refusal.message,
+def _said(
+    request: CallModel, attempt: Attempt, draft: Draft, text: str, calls: Sequence[ToolCall]
+) -> list[ThreadMessage]:
+    """What the thread keeps of the prompt and an answer to it."""
+    context = draft.context
+    own = told_apart(
+        calls, context.call_ids, attempt.answer_id, forgotten=context.compaction is not None
+    )
+    return attempt.said(request.thread.id, request.prompt, text, own)
+
+
+def _found(found: Found, attempt: Attempt, warnings: Sequence[str]) -> ModelAnswer:
+    """The answer of a former attempt."""
+    call = next(call for call in found.calls if call.id == found.message.llm_call_id)
+    return _answer(
+        found.message,
+        attempt,
+        spent_in(found.calls),
+        model=call.model,
+        provider=call.provider,
+        truncated=call.error == TRUNCATED,
+        warnings=warnings,
+    )
+
+
+def _answer(
+    message: ThreadMessage,
+    attempt: Attempt,
+    spent: Spent,
+    *,
+    model: str,
+    provider: str,
+    truncated: bool,
+    warnings: Sequence[str],
+) -> ModelAnswer:
+    text = message.content
+    data = text.encode("utf-8", "replace")
+    if len(data) > ANSWER_BYTES:
+        text, truncated = data[:ANSWER_BYTES].decode("utf-8", "ignore"), True
+    calls = function_calls({"tool_calls": message.tool_calls})
+    return ModelAnswer(
+        text=text,
+        message_id=message.id,
+        model=model,
+        provider=provider,
+        truncated=truncated,
+        warnings=list(warnings),
         elapsed_seconds=attempt.spent_seconds(),
         attempts=attempt.number,
-        **spent_in(earlier).model_dump(),
-    )
-    return ApplicationError(
-        refusal.message, failure, type=refusal.type, non_retryable=refusal.non_retryable
-    )
-
-
-def _prompt(
-    request: CallModel,
-    spec: ModelSpec,
-    history: Sequence[ThreadMessage],
-    files: WorkspaceFiles,
-) -> list[Message]:
-    """The messages to send: the system's text, what fits of the conversation, the prompt."""
-    prompt = lightweight_messages(
-        request.prompt,
-        nonce=secrets.token_hex(NONCE_BYTES),
-        files=files.files,
-        untrusted=request.untrusted,
-        note=request.delivery_note,
-    )
-    return with_history(
-        prompt,
-        history_messages(history),
-        window_tokens=spec.context_tokens,
-        max_tokens=min(request.max_tokens, spec.max_tokens or request.max_tokens),
+        tool_calls=[AskedCall(id=call.call_id, name=call.name) for call in calls],
+        **spent.model_dump(),
     )
 
 

@@ -11,16 +11,18 @@ Invariants:
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, cast
 
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
-from activities.completions import ProviderError
+from activities.completions import OverflowSizes, ProviderError
 from domain.fallback import FailureClass, FallbackDecision, decide_fallback
 from domain.model_chain import ModelSpec
+from domain.redaction import redact_text
 
 MAX_MESSAGE_CHARS: Final = 300
 # Nobody means more, and larger numbers do not fit into a duration.
@@ -29,6 +31,9 @@ REDACTED: Final = "[REDACTED]"
 # Anything shorter is a stand-in such as `none`, and a word that messages need.
 MIN_SECRET_CHARS: Final = 8
 
+_SCANNED_CHARS: Final = 2_000
+_WINDOW: Final = re.compile(r"context (?:length|window|size) (?:is|of) (\d{1,9})")
+_REQUESTED: Final = re.compile(r"(?:resulted in|requested|contains?) (?:about )?(\d{1,9})")
 _OVERFLOW_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 # For these the status decides, whatever the text says; the wording is what `domain.fallback` knows.
 _STATUS_WORDING: Final[Mapping[int, str]] = {
@@ -70,11 +75,17 @@ def classify(error: Exception, spec: ModelSpec) -> ProviderError:
                 message,
                 transient=_is_transient(decision, error.status_code),
                 retry_after=parse_retry_after(error.response.headers, datetime.now(UTC)),
+                unbilled=True,
+                sizes=read_overflow_sizes(error.body, error.message),
             )
         case APITimeoutError():
-            return ProviderError(decide_fallback("timed out"), message)
+            return ProviderError(
+                decide_fallback("timed out"), message, unbilled=_never_connected(error)
+            )
         case APIConnectionError() | UnfinishedAnswerError():
-            return ProviderError(decide_fallback("connection lost"), message)
+            return ProviderError(
+                decide_fallback("connection lost"), message, unbilled=_never_connected(error)
+            )
         case APIError():
             # An error inside of a stream that had begun well: the provider's side broke.
             status = int(error.code) if error.code and error.code.isdigit() else 500
@@ -108,6 +119,33 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | 
     return None
 
 
+def read_overflow_sizes(body: object, message: str) -> OverflowSizes:
+    """How long a prompt was and may be, as far as a provider tells it.
+
+    Args:
+        body: The error in the answer; llama.cpp counts in fields of its own.
+        message: Its text; OpenAI counts there.
+    """
+    fields: Mapping[str, object] = {}
+    if isinstance(body, Mapping):
+        fields = cast("Mapping[str, object]", body)
+    window, requested = fields.get("n_ctx"), fields.get("n_prompt_tokens")
+    if isinstance(window, int) and isinstance(requested, int):
+        return OverflowSizes(window, requested)
+    text = message[:_SCANNED_CHARS]
+    return OverflowSizes(_number_in(_WINDOW, text), _number_in(_REQUESTED, text))
+
+
+def _number_in(pattern: re.Pattern[str], text: str) -> int | None:
+    found = pattern.search(text)
+    return int(found[1]) if found else None
+
+
+def _never_connected(error: Exception) -> bool:
+    """Whether the connection failed before there was one."""
+    return "Connect" in type(error.__cause__).__name__
+
+
 def _by_status(status: int, error: APIError) -> FallbackDecision:
     if {error.code, error.type} & _OVERFLOW_CODES:
         return decide_fallback("context length exceeded")
@@ -125,7 +163,7 @@ def _is_transient(decision: FallbackDecision, status: int) -> bool:
 
 def _message(error: Exception, spec: ModelSpec) -> str:
     match error:
-        case APITimeoutError() if "Connect" in type(error.__cause__).__name__:
+        case APITimeoutError() if _never_connected(error):
             return f"no connection within {spec.connect_timeout_seconds:g} s"
         case APITimeoutError():
             return f"silent for {spec.idle_timeout_seconds:g} s"
@@ -141,7 +179,7 @@ def _clean(message: str, spec: ModelSpec) -> str:
     key = spec.api_key.get_secret_value() if spec.api_key else ""
     if len(key) >= MIN_SECRET_CHARS:
         message = message.replace(key, REDACTED)
-    return " ".join(message.split())[:MAX_MESSAGE_CHARS]
+    return " ".join(redact_text(message).split())[:MAX_MESSAGE_CHARS]
 
 
 def _number(text: str) -> float | None:

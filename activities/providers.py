@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 from openai import AsyncOpenAI, Timeout
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
-from openai.types.chat.chat_completion_chunk import ChoiceDelta
+from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall
 from pydantic import ValidationError
 
 from activities.completions import Completion
 from activities.provider_errors import UnfinishedAnswerError, UnreadableAnswerError, classify
+from activities.streamed_calls import StreamedCalls
+from activities.tool_offers import ToolOffer
 from domain.messages import Message
 from domain.model_chain import ModelSpec
 from domain.prices import Usage
@@ -44,6 +46,9 @@ class _Options(TypedDict, total=False):
     temperature: float
 
 
+NO_TOOLS: Final = ToolOffer()
+
+
 class Provider:
     """One model; its client is made at the first call, in the loop that calls."""
 
@@ -52,20 +57,27 @@ class Provider:
         self._client: AsyncOpenAI | None = None
 
     async def complete(
-        self, messages: Sequence[Message], *, max_tokens: int, on_text: Callable[[str], None]
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        on_text: Callable[[str], None],
+        offer: ToolOffer = NO_TOOLS,
     ) -> Completion:
         """Make one call.
 
         Args:
             messages: The prompt.
             max_tokens: Longest answer; the model's own limit may be lower.
-            on_text: Is given each new piece of the answer's text.
+            on_text: Is given each new piece of the answer's text, unless that is JSON for us.
+            offer: The tools it may call.
 
         Raises:
             ProviderError: It failed, with what is to be done.
         """
+        shown = _unseen if offer.constrained else on_text
         try:
-            return await self._stream(messages, max_tokens, on_text)
+            return offer.read(await self._stream(offer, messages, max_tokens, shown))
         except Exception as error:
             raise classify(error, self.spec) from None  # the original may quote the key
 
@@ -76,13 +88,18 @@ class Provider:
             self._client = None
 
     async def _stream(
-        self, messages: Sequence[Message], max_tokens: int, on_text: Callable[[str], None]
+        self,
+        offer: ToolOffer,
+        messages: Sequence[Message],
+        max_tokens: int,
+        on_text: Callable[[str], None],
     ) -> Completion:
         stream = await self._opened_client().chat.completions.create(
             model=self.spec.name,
-            messages=cast("list[ChatCompletionMessageParam]", list(messages)),
+            messages=cast("list[ChatCompletionMessageParam]", offer.spoken(messages)),
             stream=True,
             stream_options={"include_usage": True},
+            **offer.options(),
             **self._options(max_tokens),
         )
         answer = _Answer()
@@ -135,6 +152,7 @@ class _Answer:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._calls = StreamedCalls()
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._chunks = 0
@@ -154,6 +172,7 @@ class _Answer:
             choice = chunk.choices[0]
             self._finish_reason = choice.finish_reason or self._finish_reason
             piece = _text(choice.delta)
+            self._calls.read(_calls(choice.delta))
         except (AttributeError, TypeError, LookupError):
             # The client builds its models without checking what it received.
             raise UnreadableAnswerError("the stream contains something that is no chunk") from None
@@ -171,12 +190,22 @@ class _Answer:
             raise UnreadableAnswerError("the answer is no event stream: check base_url")
         if self._finish_reason is None:
             raise UnfinishedAnswerError("the stream ended in the middle of the answer")
-        return Completion("".join(self._pieces), self._finish_reason, self._usage)
+        calls = self._calls.finished()
+        return Completion("".join(self._pieces), self._finish_reason, self._usage, calls)
+
+
+def _unseen(_piece: str) -> None:
+    """What a person is shown of JSON that is meant for us."""
 
 
 def _text(delta: ChoiceDelta | None) -> str:
     """The piece of text in a chunk; some servers send a last one without any delta."""
     return (delta.content or "") if delta else ""
+
+
+def _calls(delta: ChoiceDelta | None) -> list[ChoiceDeltaToolCall]:
+    """The pieces of calls in a chunk."""
+    return (delta.tool_calls or []) if delta else []
 
 
 def _usage(reported: "CompletionUsage") -> Usage | None:

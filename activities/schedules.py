@@ -30,6 +30,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.emitting import Emitter, tell_or_retry
 from activities.runs import run_attributes
 from domain.identifiers import RUNS_QUEUE, schedule_id, scheduled_run_prefix
 from domain.run_start import StartRun
@@ -42,12 +43,21 @@ from domain.wanted_schedule import WantedSchedule
 class ScheduleActivities:
     """Puts and removes Schedules."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, emitter: Emitter | None = None) -> None:
         self._client = client
+        self._emitter = emitter
 
     @activity.defn
     async def put_schedule(self, request: WantedSchedule) -> None:
-        """Make the routine's Schedule what the request says: create, update or delete it."""
+        """Make the routine's Schedule what the request says: create, update or delete it.
+
+        Then tell what the change calls for; who repeats the activity tells the same event.
+        """
+        await self._put(request)
+        if request.event is not None and self._emitter is not None:
+            await tell_or_retry(self._emitter, [request.event], request.scope)
+
+    async def _put(self, request: WantedSchedule) -> None:
         handle = self._client.get_schedule_handle(schedule_id(request.routine_id))
         if request.spec is None:
             try:

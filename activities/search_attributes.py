@@ -27,6 +27,8 @@ LATE_SECONDS = SearchAttributeKey.for_int("TicklessLateSeconds")
 COST_USD = SearchAttributeKey.for_float("TicklessCostUsd")
 CREATED = SearchAttributeKey.for_datetime("TicklessCreated")
 DUE = SearchAttributeKey.for_datetime("TicklessDue")
+# When what a routine is found by has changed last: who keeps a list reads only what is newer.
+CHANGED = SearchAttributeKey.for_datetime("TicklessChanged")
 
 # What `temporal server start-dev --search-attribute` and the operator API call the types.
 AttributeType = Literal["Keyword", "KeywordList", "Int", "Double", "Datetime"]
@@ -44,6 +46,7 @@ TYPES: dict[str, AttributeType] = {
     COST_USD.name: "Double",
     CREATED.name: "Datetime",
     DUE.name: "Datetime",
+    CHANGED.name: "Datetime",
 }
 
 # The server refuses keyword values above 2,048 bytes with a failed workflow task; we stay below.
@@ -54,6 +57,11 @@ def capped(value: str) -> str:
     """The text cut to the longest a keyword may be, at a character boundary."""
     raw = value.encode()
     return value if len(raw) <= MAX_VALUE_BYTES else raw[:MAX_VALUE_BYTES].decode(errors="ignore")
+
+
+def quoted(value: str) -> str:
+    """A keyword as visibility's language quotes it, as long as it may be."""
+    return capped(value).replace("\\", "\\\\").replace("'", "\\'")
 
 
 def run_outcome_attributes(

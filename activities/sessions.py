@@ -15,10 +15,11 @@ from temporalio.common import (
 
 from activities import search_attributes as attributes
 from activities.entity_updates import EntityUpdates, retryable_if_silent, update_patience
+from activities.lease_requests import request_lease
 from activities.runs import RunIds, is_workflow_closed
 from domain.errors import DomainError
 from domain.identifiers import ENTITIES_QUEUE, session_workflow_id
-from domain.lease_queue_state import LeaseAnswer, LeaseDecision, RequestLease
+from domain.lease_queue_state import LeaseAnswer, RequestLease
 from domain.session import gate_key
 from domain.session_requests import RequestSession, SessionState
 
@@ -40,17 +41,11 @@ class SessionActivities:
         Raises:
             ApplicationError: `entity_silent`, retryable, when the session did not answer.
         """
-        lease = request.lease
-        answer = await self._ask(request.key, lease, lease.request_id)
-        if answer.decision != LeaseDecision.CHECK:
-            return answer
-        closed = [
-            holder.token
-            for holder in answer.holders
-            if await is_workflow_closed(self._client, holder.owner)
-        ]
-        checked = lease.model_copy(update={"checked": True, "closed": closed})
-        return await self._ask(request.key, checked, f"{lease.request_id}:checked")
+        return await request_lease(
+            self._client,
+            request.lease,
+            lambda lease, update_id: self._ask(request.key, lease, update_id),
+        )
 
     @activity.defn
     async def find_closed_workflows(self, request: RunIds) -> RunIds:

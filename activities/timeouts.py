@@ -9,6 +9,8 @@ from typing import Final
 
 from temporalio.common import RetryPolicy
 
+from activities.failures import EMPTY_REPLY
+
 # An entity answers in 7 ms; after 2 s its worker is busy or gone, and a local activity that goes on
 # waiting costs its run three events every 8 s (DESIGN §3 rule 2).
 LOCAL_START_TO_CLOSE: Final = timedelta(seconds=2)
@@ -37,6 +39,21 @@ MODEL_RETRY: Final = RetryPolicy(
     non_retryable_error_types=["TemporalTimeout:StartToClose"],
 )
 
+# A tool call heartbeats every few seconds; a worker that died is noticed after this time. What was
+# lost is found out by the next attempt (`activities.tools.dispatch`), so repeating is safe.
+TOOL_HEARTBEAT: Final = timedelta(seconds=10)
+# On top of what the caller has left, which the activity keeps itself and can explain.
+TOOL_GRACE: Final = timedelta(seconds=15)
+TOOL_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    # Three workers more than the first; then somebody should look.
+    maximum_attempts=4,
+    non_retryable_error_types=["TemporalTimeout:StartToClose"],
+)
+# What is offered is looked up in milliseconds; a dead sandbox engine takes seconds to be sure of.
+OFFER_START_TO_CLOSE: Final = timedelta(seconds=30)
+
 # Sending is short; five refusals spread over 15 minutes are counted in the outbox, not here.
 DELIVERY_START_TO_CLOSE: Final = timedelta(minutes=2)
 DELIVERY_HEARTBEAT: Final = timedelta(seconds=15)
@@ -47,6 +64,12 @@ DELIVERY_RETRY: Final = RetryPolicy(
 # A job takes seconds; the next tick does again what a worker that died has left.
 MAINTENANCE_START_TO_CLOSE: Final = timedelta(minutes=5)
 MAINTENANCE_RETRY: Final = RetryPolicy(maximum_attempts=3)
+
+# A question to the ledger takes milliseconds; to send a text again may take as long as a notice.
+LEDGER_START_TO_CLOSE: Final = timedelta(seconds=20)
+LEDGER_RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=4)
+# Whoever asks for a repair looks at the row before asking again.
+LEDGER_ONCE: Final = RetryPolicy(maximum_attempts=1)
 
 # The hook is the operator's code; a worker that dies in it may call it again, its faults are not
 # retried.
@@ -62,3 +85,20 @@ SCHEDULE_RETRY: Final = RetryPolicy(
 # How much longer than its run timeout a run may hold its place before somebody looks (automation
 # §8).
 LEASE_GRACE: Final = timedelta(seconds=60)
+
+# A job sees for itself when a step is lost, so that it can say so: nothing is repeated unseen but a
+# fault of the store.
+JOB_STEP_HEARTBEAT: Final = timedelta(seconds=30)
+JOB_STEP_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=10,
+    # An empty answer is the loop's matter too: it says something before it asks again.
+    non_retryable_error_types=[
+        "TemporalTimeout:StartToClose",
+        "TemporalTimeout:Heartbeat",
+        EMPTY_REPLY,
+    ],
+)
+# On top of a step's own limit, which the activity keeps itself and can explain.
+JOB_STEP_GRACE: Final = timedelta(seconds=15)

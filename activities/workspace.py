@@ -1,7 +1,8 @@
 """Files that a prompt may quote: reading from the workspace of a scope, and from nowhere else.
 
-Owns where a scope's workspace is and which files of it may be read. Does not decide how much of a
-file a prompt quotes (`domain.prompts`). Source: triggers-and-actions.md §5, automation.md §10.
+Owns where a scope's workspace is, where a path in it leads, and which files of it may be read. How
+much of a file a prompt quotes is `domain.prompts`', changing files `activities.workspace_tree`'s.
+Source: triggers-and-actions.md §5, automation.md §10.
 
 A scope has the folder `scopes/<scope, percent-encoded>` under the root when that exists, else the
 root itself: one person's installation needs no folders. What lies under `scopes/` is never read
@@ -33,8 +34,8 @@ SCOPES_FOLDER: Final = "scopes"
 READ_BYTES: Final = MAX_FILE_BYTES + 4
 
 # O_NONBLOCK: opening a FIFO that replaced a file would wait for a writer.
-_FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FOLDER_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,15 @@ class WorkspaceFiles:
     warnings: list[str]
 
 
-class _Refused(Exception):
+@dataclass(frozen=True, slots=True)
+class WorkspacePlace:
+    """A path inside a scope's workspace: the real folder, and the parts below it."""
+
+    folder: Path
+    parts: tuple[str, ...]
+
+
+class PathRefused(Exception):
     """A file that may not or cannot be read; the message says why."""
 
 
@@ -74,13 +83,30 @@ class Workspace:
             return WorkspaceFiles([], [])
         return await asyncio.to_thread(self._read_all, scope_text, paths)
 
+    def place(self, scope_text: str, path: str) -> WorkspacePlace:
+        """Where a path leads, links resolved; there need be nothing yet.
+
+        Args:
+            scope_text: Whose workspace, in the text form of a scope.
+            path: Relative, with `/`; empty or `.` is the workspace itself.
+
+        Raises:
+            PathRefused: It is outside, or belongs to another scope.
+        """
+        folder = self.folder(scope_text).resolve()
+        return WorkspacePlace(folder, self._confined_parts(folder, path))
+
+    def shares_root(self, scope_text: str) -> bool:
+        """Whether the folder of a scope holds those of others, which it must not see."""
+        return self.folder(scope_text) == self._root
+
     def _read_all(self, scope_text: str, paths: Sequence[str]) -> WorkspaceFiles:
         folder = self.folder(scope_text).resolve()
         found = WorkspaceFiles([], [])
         for path in paths:
             try:
                 found.files.append(self._read_file(folder, path))
-            except _Refused as refusal:
+            except PathRefused as refusal:
                 found.files.append(ContextFile(path=path))
                 found.warnings.append(f"context file {path!r} {refusal}")
         return found
@@ -88,11 +114,11 @@ class Workspace:
     def _read_file(self, folder: Path, path: str) -> ContextFile:
         parts = self._confined_parts(folder, path)
         try:
-            data, size = _read_start(folder, parts)
+            data, size = read_start(folder, parts)
         except FileNotFoundError:
-            raise _Refused("does not exist in the workspace") from None
+            raise PathRefused("does not exist in the workspace") from None
         except OSError as error:
-            raise _Refused(f"cannot be read: {os.strerror(error.errno or 0)}") from None
+            raise PathRefused(f"cannot be read: {os.strerror(error.errno or 0)}") from None
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(data, final=len(data) == size)
         # A character that the limit cut in two is not in the text: its bytes count as unread.
@@ -103,49 +129,55 @@ class Workspace:
         """The real path below the folder, links resolved.
 
         Raises:
-            _Refused: It is elsewhere, or belongs to another scope.
+            PathRefused: It is elsewhere, or belongs to another scope.
         """
         if "\0" in path or "\\" in path or path.startswith(("/", "~")) or ".." in path.split("/"):
-            raise _Refused("is not a path inside the workspace")
+            raise PathRefused("is not a path inside the workspace")
         try:
             real = (folder / path).resolve()
         except (OSError, RuntimeError, ValueError):
             # A loop of links is a RuntimeError before Python 3.13, half a surrogate a ValueError.
-            raise _Refused("cannot be resolved") from None
+            raise PathRefused("cannot be resolved") from None
         if not real.is_relative_to(folder):
-            raise _Refused("leads out of the workspace")
+            raise PathRefused("leads out of the workspace")
         parts = real.relative_to(folder).parts
         if folder == self._root.resolve() and parts[:1] == (SCOPES_FOLDER,):
-            raise _Refused("belongs to the workspace of another scope")
+            raise PathRefused("belongs to the workspace of another scope")
         return parts
 
 
-def _read_start(folder: Path, parts: Sequence[str]) -> tuple[bytes, int]:
+def read_start(folder: Path, parts: Sequence[str], limit: int = READ_BYTES) -> tuple[bytes, int]:
     """The first bytes of a file and its size.
+
+    Args:
+        folder: The real folder of a scope.
+        parts: The path below it, which is followed without links.
+        limit: How many bytes are read at most.
 
     Raises:
         OSError: It is missing, unreadable, or a link was put in its place.
-        _Refused: It is no regular file.
+        PathRefused: It is no regular file.
     """
     with ExitStack() as stack:
-        here = _opened(stack, folder, _FOLDER_FLAGS, None)
+        here = opened_part(stack, folder, FOLDER_FLAGS, None)
         for part in parts[:-1]:
-            here = _opened(stack, part, _FOLDER_FLAGS, here)
+            here = opened_part(stack, part, FOLDER_FLAGS, here)
         name = parts[-1] if parts else "."
         # Asked before opening: opening a device can have effects.
         if not stat.S_ISREG(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
-            raise _Refused("is not a regular file")
-        opened = _opened(stack, name, _FILE_FLAGS, here)
+            raise PathRefused("is not a regular file")
+        opened = opened_part(stack, name, FILE_FLAGS, here)
         status = os.fstat(opened)
         if not stat.S_ISREG(status.st_mode):
-            raise _Refused("is not a regular file")
+            raise PathRefused("is not a regular file")
         with os.fdopen(os.dup(opened), "rb") as file:
-            data = file.read(READ_BYTES)
+            data = file.read(limit)
     # A file that grew meanwhile was not read to its end; one that shrank has no unread bytes.
     return data, max(status.st_size, len(data))
 
 
-def _opened(stack: ExitStack, path: str | Path, flags: int, folder: int | None) -> int:
+def opened_part(stack: ExitStack, path: str | Path, flags: int, folder: int | None) -> int:
+    """Open one part of a path below an open folder; the stack closes it."""
     descriptor = os.open(path, flags, dir_fd=folder)
     stack.callback(os.close, descriptor)
     return descriptor

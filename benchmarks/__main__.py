@@ -1,7 +1,7 @@
 """`make bench`: every measurement of this folder, printed with the goal it has.
 
-python -m benchmarks [runs|due|idle|events|schedules|startup …] [--count N] [--routines N]
-                     [--seconds S] [--listeners N]
+python -m benchmarks [prompts|runs|sessions|due|idle|events|schedules|startup …] [--count N]
+                     [--routines N] [--seconds S] [--listeners N]
 """
 
 import argparse
@@ -14,15 +14,18 @@ from pathlib import Path
 from benchmarks.events import measure_events
 from benchmarks.events import summary as event_summary
 from benchmarks.measuring import memory_mib
+from benchmarks.prompts import measure_prompts
+from benchmarks.prompts import summary as prompt_summary
 from benchmarks.routines import compare_due, measure_idle
 from benchmarks.runs import cancellation_milliseconds, compare, summary
 from benchmarks.schedules import measure_schedules
+from benchmarks.sessions import compare_sessions, interrupt_milliseconds
 from benchmarks.startup import help_cpu_seconds
 from benchmarks.webhooks import compare_webhooks
 from domain.identifiers import SERVED_QUEUES
 from tests.support.harness import Harness, running_harness, running_server
 
-NAMES = ("schedules", "startup", "runs", "webhooks", "due", "idle", "events")
+NAMES = ("schedules", "startup", "prompts", "runs", "sessions", "webhooks", "due", "idle", "events")
 
 
 @asynccontextmanager
@@ -54,6 +57,21 @@ async def report_runs(count: int) -> None:
         print(f"runs / floor                  {report.ratio:6.2f}   (goal 0.6)")
         print(f"cancel to closed connection   {summary(delays)}   (goal p99 300 ms)")
         print(f"server memory                 {memory_mib(pid):6.0f} MiB")
+
+
+async def report_sessions(count: int) -> None:
+    """Messages to a session against the floor, and automation that lets go."""
+    async with running() as (harness, _):
+        report = await compare_sessions(harness, count)
+        delays = await interrupt_milliseconds(harness)
+    print(f"floor, update and activity    {summary(report.floor)}")
+    print(f"message to model request      {summary(report.sessions)}")
+    print(f"session / floor, p50          {report.ratio:6.2f}   (goal 1.5 at most)")
+    print(
+        f"history of a turn             {report.bytes_each:6.0f} bytes,"
+        f" {report.events_each:.0f} events   (goal 8000 bytes at most)"
+    )
+    print(f"message to closed connection  {summary(delays)}   (goal p99 300 ms)")
 
 
 async def report_due(count: int) -> None:
@@ -103,6 +121,14 @@ def report_schedules() -> None:
     print(f"validation of a schedule      {report.validation}   (goal 0.2 ms)")
 
 
+async def report_prompts() -> None:
+    """The prompt of a long conversation."""
+    report = await measure_prompts()
+    print(f"conversation                  {report.tokens} tokens, {report.sent} of them sent")
+    print(f"read, pruned and framed       {prompt_summary(report.load)}   (goal 50 ms)")
+    print(f"compacted after an overflow   {prompt_summary(report.compact)}   (goal 50 ms)")
+
+
 async def report_webhooks(count: int) -> None:
     """Deliveries accepted over HTTP, against bare starts."""
     report = await compare_webhooks(count)
@@ -124,8 +150,12 @@ async def main(names: list[str], count: int, routines: int, seconds: float, list
         report_schedules()
     if "startup" in names:
         report_startup()
+    if "prompts" in names:
+        await report_prompts()
     if "runs" in names:
         await report_runs(count)
+    if "sessions" in names:
+        await report_sessions(count)
     if "webhooks" in names:
         await report_webhooks(count)
     if "due" in names:

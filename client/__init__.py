@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from client.routines import RoutineCreated, RoutinePage, Routines
     from client.runs import RunProgress, Runs, RunStarted
     from client.schedules import Preview, Schedules
+    from client.session_sender import MessageSent
+    from client.session_watch import SessionProgress
+    from client.sessions import SessionPage, Sessions
     from client.settings import Settings, load_settings
     from client.system import System
     from client.tickless import TicklessClient
@@ -20,12 +23,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Applied": "client.manifests",
+    "ApprovalList": "client.approvals",
+    "Approvals": "client.approvals",
     "CallerContext": "client.context",
     "DomainError": "domain.errors",
     "ErrorKind": "domain.errors",
     "Export": "client.manifests",
+    "JobAnswer": "client.job_reader",
+    "JobList": "client.job_reader",
+    "JobStarted": "client.jobs",
+    "Jobs": "client.jobs",
     "Manifest": "client.manifests",
     "Manifests": "client.manifests",
+    "MessageSent": "client.session_sender",
     "Plan": "client.manifests",
     "Preview": "client.schedules",
     "Problem": "domain.errors",
@@ -36,6 +46,9 @@ _HOMES = {
     "RunStarted": "client.runs",
     "Runs": "client.runs",
     "Schedules": "client.schedules",
+    "SessionPage": "client.sessions",
+    "SessionProgress": "client.session_watch",
+    "Sessions": "client.sessions",
     "Settings": "client.settings",
     "System": "client.system",
     "TicklessClient": "client.tickless",
@@ -44,12 +57,19 @@ _HOMES = {
 
 __all__ = [
     "Applied",
+    "ApprovalList",
+    "Approvals",
     "CallerContext",
     "DomainError",
     "ErrorKind",
     "Export",
+    "JobAnswer",
+    "JobList",
+    "JobStarted",
+    "Jobs",
     "Manifest",
     "Manifests",
+    "MessageSent",
     "Plan",
     "Preview",
     "Problem",
@@ -60,6 +80,9 @@ __all__ = [
     "RunStarted",
     "Runs",
     "Schedules",
+    "SessionPage",
+    "SessionProgress",
+    "Sessions",
     "Settings",
     "System",
     "TicklessClient",

@@ -28,8 +28,15 @@ from client.findings import Finding, Health, failed, ok, warning
 from client.model_checks import examine_local_model, examine_model
 from client.settings import Settings, connect_config, resolve_secret, without_password
 from client.setup import MIN_RETENTION, missing_search_attributes, retention
+from client.tool_checks import examine_sandbox
 from domain.errors import DomainError
-from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, WATCH_QUEUE
+from domain.identifiers import (
+    ENTITIES_QUEUE,
+    LLM_QUEUE,
+    RUNS_QUEUE,
+    TOOLS_QUEUE,
+    WATCH_QUEUE,
+)
 
 # The server remembers pollers for minutes; one that lives asks again within about one.
 POLLER_AGE = timedelta(seconds=90)
@@ -38,6 +45,7 @@ _QUEUE_TYPES = {
     ENTITIES_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     RUNS_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     LLM_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    TOOLS_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
     WATCH_QUEUE: TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
 }
 
@@ -45,7 +53,7 @@ __all__ = ["Finding", "Health", "examine"]
 
 
 async def examine(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
-    """Look at server, namespace, workers, store and models.
+    """Look at server, namespace, workers, store, models and sandbox.
 
     Args:
         settings: All settings.
@@ -61,6 +69,7 @@ async def examine(settings: Settings, environ: Mapping[str, str]) -> list[Findin
     for index, spec in enumerate(settings.models):
         look = _bound(examine_model, index, spec, environ)
         findings.append(await _check(f"model {spec.key}", look))
+    findings.append(await _check("sandbox", lambda: examine_sandbox(settings, environ)))
     return findings
 
 

@@ -14,8 +14,10 @@ from activities.emitting import Emitter, StartedFire
 from client.connection import translated
 from client.context import GROUP_CHAT, CallerContext
 from client.json_objects import checked_object
+from client.ledger import LedgerCalls
 from domain.actor import preferred_id
 from domain.emissions import read_event, read_message
+from domain.ledger_requests import FindOwnMessage, OwnMessage
 from domain.scopes import Scope, ScopeKind
 
 
@@ -103,11 +105,16 @@ class Messages:
     """Library calls for incoming messages, in the conversation of one caller."""
 
     def __init__(
-        self, emitter: Emitter, context: CallerContext, ui_url: Callable[[str], str]
+        self,
+        emitter: Emitter,
+        context: CallerContext,
+        ui_url: Callable[[str], str],
+        ledger: LedgerCalls,
     ) -> None:
         self._emitter = emitter
         self._context = context
         self._ui_url = ui_url
+        self._ledger = ledger
 
     async def ingest(self, message: Mapping[str, object]) -> MessageIngested:
         """Hand in a message of a user; it reaches the routines of its chat and of its author.
@@ -118,6 +125,9 @@ class Messages:
             message: `channel`, `id`, `text`, and if known `author_id`, `author_name`, `is_self`
                 and `self_ids`, the ids under which the channel's adapter itself writes.
 
+        A message that fires something and whose author nobody knows is looked for among those
+        that we have sent ourselves, which takes a worker.
+
         Returns:
             The runs, all of which Temporal has. The same message again has the same runs.
 
@@ -126,9 +136,14 @@ class Messages:
         """
         found = read_message(checked_object(message, "message"))
         with translated():
-            started = await self._emitter.receive(found, message_scopes(self._context))
+            scopes = message_scopes(self._context)
+            started = await self._emitter.receive(found, scopes, self._is_ours)
         runs = _runs(started, self._ui_url)
         return MessageIngested(message_id=found.id, matched=len(runs), runs=runs)
+
+    async def _is_ours(self, message_id: str) -> bool:
+        """Whether we have sent a message ourselves: an echo may come back without its author."""
+        return (await self._ledger.ask(FindOwnMessage(message_id=message_id), OwnMessage)).ours
 
 
 def message_scopes(context: CallerContext) -> list[str]:

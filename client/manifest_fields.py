@@ -17,7 +17,6 @@ from typing import Any, cast
 
 from domain.actions import LightweightAction
 from domain.actor import Actor
-from domain.capabilities import check_supported
 from domain.errors import DomainError
 from domain.fields import FieldReader
 from domain.guardrails import validate_guardrails
@@ -126,7 +125,6 @@ def wanted_by(
         now=_moment_of_reading(given, present, now),
         default_timezone=default_timezone,
     )
-    check_supported(routine)
     at = given.get("next_run_at")
     explicit = None if at is None else parse_timestamp(at, "next_run_at").replace(microsecond=0)
     return Wanted(routine, begun, status, explicit)
@@ -157,8 +155,7 @@ def patches_for(
     if at is not None and at > now and status == RoutineStatus.ACTIVE and at != draft.next_run_at:
         change["next_run_at"] = format_timestamp(at)
     if change:
-        changed = apply_patch(draft, change, actor_id, now, default_timezone=default_timezone)
-        check_supported(changed)
+        apply_patch(draft, change, actor_id, now, default_timezone=default_timezone)
         patches.append(change)
     return patches
 

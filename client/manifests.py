@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict
 
 from client.context import CallerContext
 from client.manifest_fields import Owner, manifest_of, patches_for, wanted_by
-from client.routines import MAX_LIMIT, Routines
+from client.pages import MAX_LIMIT
+from client.routines import Routines
 from domain.actor import preferred_id
 from domain.errors import DomainError, ErrorKind, FieldProblem, Problem
 from domain.fields import problems_of, raise_first

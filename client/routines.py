@@ -6,17 +6,14 @@ DESIGN §3.
 """
 
 import asyncio
-import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
-    WorkflowExecution,
     WorkflowQueryRejectedError,
 )
 from temporalio.common import (
@@ -33,11 +30,12 @@ from client.collapsed import collapsed_fires
 from client.connection import QUERY_TIMEOUT, translated
 from client.context import CallerContext
 from client.json_objects import checked_object
+from client.pages import Entry, check_limit, find_newest, one_page, wait_until_listed
+from client.tools import Tools
 from client.webhook_claims import WebhookClaims
 from client.webhook_paths import WebhookPaths
 from client.webhook_secrets import NO_SETTINGS, WebhookSecrets
 from domain.actor import preferred_id
-from domain.capabilities import check_supported
 from domain.errors import DomainError, ErrorKind
 from domain.guardrails import content_hash
 from domain.identifiers import ENTITIES_QUEUE, ROUTINE_PREFIX, routine_workflow_id
@@ -63,10 +61,6 @@ from workflows.routine import RoutineWorkflow
 
 # How long a caller waits for a worker before it gets the ids alone (DESIGN §3).
 PATIENCE = timedelta(seconds=10)
-LISTED_WITHIN = timedelta(seconds=5)
-PAGE_SIZE = 1_000
-MAX_LISTED = 5_000
-MAX_LIMIT = 200
 QUERIES_AT_ONCE = 8
 
 
@@ -104,6 +98,7 @@ class Routines:
         self._secrets = secrets
         self._claims = WebhookClaims(temporal, WebhookPaths(temporal))
         self._temporal = temporal
+        self._tools = Tools(temporal)
         self._updates = updates
         self._context = context
         self._default_timezone = default_timezone
@@ -132,6 +127,7 @@ class Routines:
                 that is taken.
         """
         request, planned = self._creation(checked_object(body), name, idempotency_key)
+        await self._tools.check_named(planned.guardrails.allowed_tools or ())
         workflow_id = routine_workflow_id(request.id)
         claim = await self._claims.for_creation(planned)
 
@@ -165,7 +161,8 @@ class Routines:
                 await self._temporal.get_workflow_handle(workflow_id).describe()
             await self._claims.settle_creation(request.id, claim)
             return RoutineCreated(id=request.id, workflow_id=workflow_id, accepted=True)
-        await self._wait_until_listed(workflow_id)
+        listed = f"WorkflowId = '{workflow_id}' AND ExecutionStatus = 'Running'"
+        await wait_until_listed(self._temporal, listed)
         await self._claims.settle_creation(request.id, claim)
         return RoutineCreated(
             id=request.id,
@@ -212,13 +209,10 @@ class Routines:
         Raises:
             DomainError: `invalid_field` on `status`, `limit` or `cursor`.
         """
-        _check_limit(limit)
+        check_limit(limit)
         wanted = parse_status_filter(status)
         found = await self._find(wanted.status, include_deleted=wanted.include_deleted)
-        if cursor is not None:
-            after = _read_cursor(cursor)
-            found = [entry for entry in found if entry < after]
-        page = found[:limit]
+        page, following = one_page(found, limit, cursor)
         gate = asyncio.Semaphore(QUERIES_AT_ONCE)
 
         async def read(routine_id: str) -> dict[str, Any] | None:
@@ -234,12 +228,7 @@ class Routines:
 
         records = await asyncio.gather(*(read(routine_id) for _, routine_id in page))
         routines = [record for record in records if record is not None]
-        more = len(found) > limit
-        return RoutinePage(
-            routines=routines,
-            count=len(routines),
-            next_cursor=_write_cursor(page[-1]) if more else None,
-        )
+        return RoutinePage(routines=routines, count=len(routines), next_cursor=following)
 
     async def patch(
         self, routine_id: str, changes: Mapping[str, object], *, if_revision: int | None = None
@@ -248,6 +237,7 @@ class Routines:
         patch = self._secrets.sealed_body(checked_object(changes), routine_id)
         if if_revision is not None:
             patch["if_revision"] = if_revision
+        await self._tools.check_named(_named_tools(patch))
 
         async def read() -> Routine:
             return (await self.get(routine_id)).routine
@@ -314,7 +304,7 @@ class Routines:
         Raises:
             DomainError: `not_found`, or `invalid_field` on `limit`.
         """
-        _check_limit(limit)
+        check_limit(limit)
         await self.get(routine_id)
         handle = self._temporal.get_workflow_handle(routine_workflow_id(routine_id))
         with translated(routine_id):
@@ -351,7 +341,7 @@ class Routines:
             )
 
         # Twice: a literal is judged as it was given, and leaves this process sealed only.
-        check_supported(plan(body))
+        plan(body)
         sealed = self._secrets.sealed_body(body, id)
         request = CreateRoutine(
             id=id,
@@ -382,44 +372,29 @@ class Routines:
     def _asker(self) -> dict[str, Any]:
         return self._context.asker().model_dump()
 
-    async def _wait_until_listed(self, workflow_id: str) -> None:
-        """Visibility follows within milliseconds; a list right after the answer must show it."""
-        deadline = time.monotonic() + LISTED_WITHIN.total_seconds()
-        pause = 0.005
-        with translated():
-            while (
-                await self._temporal.count_workflows(
-                    f"WorkflowId = '{workflow_id}' AND ExecutionStatus = 'Running'"
-                )
-            ).count == 0:
-                if time.monotonic() > deadline:
-                    return
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 0.1)
-
-    async def _find(
-        self, status: str | None, *, include_deleted: bool
-    ) -> Sequence[tuple[str, str]]:
+    async def _find(self, status: str | None, *, include_deleted: bool) -> Sequence[Entry]:
         """The caller's routines as (created, id), newest first."""
         query = (
             f"{attributes.KIND.name} = 'routine' AND ExecutionStatus = 'Running' AND "
-            f"{attributes.SCOPE.name} = '{_quoted(self._context.scope().text)}'"
+            f"{attributes.SCOPE.name} = '{attributes.quoted(self._context.scope().text)}'"
         )
         if status is not None:
             query += f" AND {attributes.STATUS.name} = '{status}'"
         elif not include_deleted:
             query += f" AND {attributes.STATUS.name} != 'deleted'"
-        found: dict[str, str] = {}
-        with translated():
-            async for execution in self._temporal.list_workflows(query, page_size=PAGE_SIZE):
-                found[execution.id.removeprefix(ROUTINE_PREFIX)] = _created(execution)
-                if len(found) > MAX_LISTED:
-                    raise DomainError(
-                        ErrorKind.INVALID_FIELD,
-                        "limit",
-                        f"more than {MAX_LISTED} routines: use the status filter",
-                    )
-        return sorted(((created, key) for key, created in found.items()), reverse=True)
+        return await find_newest(
+            self._temporal, query, ROUTINE_PREFIX, "routines: use the status filter"
+        )
+
+
+def _named_tools(patch: Mapping[str, Any]) -> Sequence[str]:
+    """The tools that a patch allows, as far as it is a list of texts; the rest is told later."""
+    guardrails = patch.get("guardrails")
+    if not isinstance(guardrails, Mapping):
+        return ()
+    names = cast("Mapping[str, object]", guardrails).get("allowed_tools")
+    items = cast("Sequence[object]", names) if isinstance(names, list) else ()
+    return [name.strip() for name in items if isinstance(name, str) and name.strip()]
 
 
 def _attributes(request: CreateRoutine, planned: Routine) -> TypedSearchAttributes:
@@ -442,37 +417,3 @@ def _memo(planned: Routine, claim: WebhookClaim | None) -> dict[str, Any] | None
         return {WEBHOOK_MEMO: claim.memo}
     trigger = trigger_memo(planned.trigger)
     return None if trigger is None else {MEMO_KEY: trigger}
-
-
-def _created(execution: WorkflowExecution) -> str:
-    created = execution.typed_search_attributes.get(attributes.CREATED)
-    return (created or execution.start_time).astimezone(UTC).isoformat()
-
-
-def _quoted(text: str) -> str:
-    return attributes.capped(text).replace("\\", "\\\\").replace("'", "\\'")
-
-
-def _check_limit(limit: int) -> None:
-    if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
-        raise DomainError(
-            ErrorKind.INVALID_FIELD,
-            "limit",
-            f"limit must be an integer from 1 to {MAX_LIMIT}, not {limit!r}",
-        )
-
-
-def _write_cursor(entry: tuple[str, str]) -> str:
-    return urlsafe_b64encode("\n".join(entry).encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[str, str]:
-    try:
-        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        created, routine_id = text.split("\n")
-        datetime.fromisoformat(created)
-    except ValueError as error:
-        raise DomainError(
-            ErrorKind.INVALID_FIELD, "cursor", "cursor must be the next_cursor of a former page"
-        ) from error
-    return created, routine_id

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
 
 from pydantic import BaseModel
 from temporalio.client import (
@@ -16,6 +15,7 @@ from temporalio.client import (
     WithStartWorkflowOperation,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -23,10 +23,11 @@ from ulid import ULID
 
 from activities import search_attributes as attributes
 from activities.entity_updates import EntityUpdates, NoAnswer
-from activities.live_text import LiveText
 from activities.runs import run_attributes
 from client.connection import QUERY_TIMEOUT, translated
 from client.context import CallerContext
+from client.live_answers import live_answer
+from client.ui_links import UiLinks
 from domain.actor import preferred_id
 from domain.admission import Decision, Verdict
 from domain.errors import DomainError, ErrorKind
@@ -85,14 +86,11 @@ class Runs:
         self._temporal = temporal
         self._updates = updates
         self._context = context
-        self._ui_url = ui_url
+        self._links = UiLinks(ui_url, temporal.namespace)
 
     def ui_url(self, run: str) -> str:
         """Where the Temporal UI shows a run; empty where the settings do not say where that is."""
-        if not self._ui_url:
-            return ""
-        workflow = quote(run_workflow_id(run), safe="")
-        return f"{self._ui_url}/namespaces/{self._temporal.namespace}/workflows/{workflow}"
+        return self._links.workflow(run_workflow_id(run))
 
     async def trigger(
         self, routine_id: str, *, force: bool = False, idempotency_key: str | None = None
@@ -177,10 +175,13 @@ class Runs:
         return await self.wait(run)
 
     async def wait(self, run: str) -> RunView:
-        """Wait for the end of a run."""
+        """Wait for the end of a run, also of one that is ended from outside."""
         with translated(run):
             await self._describe(run)
-            return await self._result(run)
+            try:
+                return await self._result(run)
+            except WorkflowFailureError:
+                return _lost(run, await self._describe(run))
 
     async def wait_until_started(self, run: str, *, within: timedelta = PATIENCE) -> None:
         """Wait until a run that is due exists.
@@ -211,7 +212,8 @@ class Runs:
                     view = await self._view(run, description)
                     yield RunProgress(text=view.text[offset:], offset=offset, view=view)
                     return
-                live = await self._live_text(description)
+                answer = await live_answer(self._temporal, description)
+                live = None if answer is None else answer.text
                 if live is not None and live.offset + len(live.tail) > offset:
                     text = live.tail[max(0, offset - live.offset) :]
                     offset = live.offset + len(live.tail)
@@ -306,16 +308,6 @@ class Runs:
         handle = self._temporal.get_workflow_handle(run_workflow_id(run), result_type=RunView)
         result: RunView = await handle.result()
         return result
-
-    async def _live_text(self, description: WorkflowExecutionDescription) -> LiveText | None:
-        for pending in description.raw_description.pending_activities:
-            if pending.heartbeat_details.payloads:
-                values = await self._temporal.data_converter.decode(
-                    pending.heartbeat_details.payloads[:1], [LiveText]
-                )
-                if isinstance(values[0], LiveText):
-                    return values[0]
-        return None
 
 
 def _lost(run: str, description: WorkflowExecutionDescription) -> RunView:

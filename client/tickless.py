@@ -13,7 +13,7 @@ Example:
 """
 
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,18 +21,28 @@ from temporalio.client import Client
 
 from activities.emitting import Emitter
 from activities.entity_updates import EntityUpdates
+from client.approvals import Approvals
+from client.audit import Audit
 from client.codec import payload_codec
 from client.connection import connect
 from client.context import CallerContext
+from client.costs import Costs
+from client.deliveries import Deliveries
 from client.events import Events, Messages
+from client.jobs import Jobs
+from client.ledger import LedgerCalls
 from client.manifests import Manifests
 from client.routines import Routines
 from client.runs import Runs
 from client.schedules import Schedules
+from client.sessions import Sessions
 from client.settings import Settings, connect_config, load_settings
 from client.system import System
+from client.tools import Tools
+from client.ui_links import UiLinks
 from client.watchdog import WatchdogCalls
 from client.webhook_secrets import NO_SETTINGS, WebhookSecrets
+from domain.admission import JobLimits
 from domain.errors import DomainError, ErrorKind
 
 
@@ -43,10 +53,17 @@ class TicklessClient:
         temporal: The Temporal client underneath.
         routines: Calls for routines.
         runs: Calls for runs.
+        deliveries: Calls for what was said, and whether it arrived.
         schedules: Calls for schedules that no routine has yet.
         manifests: Calls for routines as files.
         events: Calls for what happens elsewhere.
         messages: Calls for messages that come in.
+        sessions: Calls for conversations.
+        jobs: Calls for agents that work on their own.
+        approvals: Calls for what such agents may do only when a person agrees.
+        tools: Calls for what models can be allowed to do.
+        audit: Calls for what was done.
+        costs: Calls for what it has cost.
         system: Calls for the system as a whole.
         watchdog: Calls for the watchdog.
     """
@@ -60,6 +77,8 @@ class TicklessClient:
         retention_days: int = 30,
         ui_url: str = "",
         secrets: WebhookSecrets = NO_SETTINGS,
+        job_limits: JobLimits | None = None,
+        approvers: Collection[str] = (),
     ) -> None:
         updates = EntityUpdates(temporal)
         self.temporal = temporal
@@ -72,11 +91,19 @@ class TicklessClient:
             secrets=secrets,
         )
         self.runs = Runs(temporal, updates, context, ui_url)
+        self.deliveries = Deliveries(temporal, context)
         self.schedules = Schedules(default_timezone=default_timezone)
         self.manifests = Manifests(self.routines, context, default_timezone=default_timezone)
         emitter = Emitter(temporal)
         self.events = Events(emitter, context, self.runs.ui_url)
-        self.messages = Messages(emitter, context, self.runs.ui_url)
+        self.messages = Messages(emitter, context, self.runs.ui_url, LedgerCalls(temporal))
+        links = UiLinks(ui_url, temporal.namespace)
+        self.sessions = Sessions(temporal, updates, context, self.messages, links)
+        self.jobs = Jobs(temporal, updates, context, links, job_limits)
+        self.approvals = Approvals(temporal, updates, context, links, approvers)
+        self.tools = Tools(temporal)
+        self.audit = Audit(temporal, context)
+        self.costs = Costs(temporal, context)
         self.system = System(temporal, updates)
         self.watchdog = WatchdogCalls(temporal)
 
@@ -113,6 +140,12 @@ class TicklessClient:
             default_timezone=settings.default_timezone,
             retention_days=settings.deleted_retention_days,
             ui_url=settings.temporal.ui_url,
+            job_limits=JobLimits(
+                timeout_seconds=settings.job_timeout_seconds,
+                step_timeout_seconds=settings.job_step_timeout_seconds,
+                approval_timeout_seconds=settings.approval_timeout_seconds,
+            ),
+            approvers=settings.approvers,
             secrets=WebhookSecrets.of_settings(
                 settings, os.environ if environ is None else environ, operator=operator
             ),

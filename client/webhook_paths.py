@@ -5,7 +5,8 @@ keeps a path that two have claimed. What a claim says is `domain.webhook_claim`'
 triggers-and-actions.md §3, DESIGN §3.
 
 Invariants:
-    1. What is answered is at most a second old, as far as visibility is.
+    1. What is answered is at most a second old, as far as visibility is. All webhooks are read
+       once a minute at most, in between only what has changed.
     2. Of several claims exactly one is kept. Whoever claims waits until its own claim is listed and
        only then looks at others, so that of any two at least one sees the other; who sees a
        stronger claim gives way, and who sees a weaker one waits until that has given way, or gives
@@ -14,7 +15,7 @@ Invariants:
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -23,6 +24,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import search_attributes as attributes
+from activities.changed_routines import ChangeMark, changed_at, changes_query
 from client.connection import translated
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import ROUTINE_PREFIX, routine_workflow_id
@@ -31,6 +33,8 @@ from domain.trigger_models import TriggerType
 from domain.webhook_claim import MEMO, WebhookClaim, stronger
 
 MAX_AGE: Final = timedelta(seconds=1)
+# Changes are enough, but for routines that do not tell them yet.
+READ_AGAIN: Final = timedelta(seconds=60)
 LISTED_WITHIN: Final = timedelta(seconds=5)
 GIVES_WAY_WITHIN: Final = timedelta(seconds=3)
 PAGE_SIZE: Final = 1_000
@@ -60,8 +64,11 @@ class WebhookPaths:
         self._temporal = temporal
         self._max_age = max_age
         self._looked_at = float("-inf")
+        self._read_at = float("-inf")
         self._looking = asyncio.Lock()
-        self._known: Mapping[str, Webhook] = {}
+        self._known: dict[str, dict[str, Webhook]] = {}
+        self._paths: dict[str, str] = {}
+        self._mark = ChangeMark()
 
     def is_known(self, path: str) -> bool:
         """Whether the path was somebody's when last looked."""
@@ -84,9 +91,9 @@ class WebhookPaths:
                 # Whoever waited here has the answer of the one before.
                 if self._looked_at < oldest:
                     began = time.monotonic()
-                    self._known = await self._look()
+                    await self._look(began)
                     self._looked_at = began
-        return self._known.get(path)
+        return _strongest(self._known.get(path, {}).values())
 
     async def of_routine(self, routine_id: str) -> Webhook | None:
         """What a routine claims now; needs no worker.
@@ -143,17 +150,53 @@ class WebhookPaths:
     async def _claims(self, path: str) -> Sequence[Webhook]:
         return [one for one in await self._listed() if one.claim.path == path]
 
-    async def _look(self) -> Mapping[str, Webhook]:
-        found: dict[str, Webhook] = {}
-        for one in await self._listed():
-            _put(found, one)
-        for path, former in self._known.items():
-            if path not in found:
-                # While a routine continues as new it is listed neither as old nor as new.
-                present = await self.of_routine(former.routine_id)
-                if present is not None and present.claim.path == path:
-                    _put(found, present)
-        return found
+    async def _look(self, now: float) -> None:
+        """Bring what is known up to date: by what has changed, now and then by everything."""
+        if now - self._read_at <= READ_AGAIN.total_seconds():
+            query = changes_query(self._mark.since)
+            with translated():
+                rows = [row async for row in self._temporal.list_workflows(query)]
+            # Of a name that was purged and given again, the one that runs is the last word.
+            for row in sorted(rows, key=lambda row: row.status == WorkflowExecutionStatus.RUNNING):
+                self._mark.saw(changed_at(row.raw_info))
+                await self._take(row)
+        else:
+            await self._read()
+            self._read_at = now
+
+    async def _read(self) -> None:
+        """Read all webhooks, and forget who is gone."""
+        gone = set(self._paths)
+        with translated():
+            async for row in self._temporal.list_workflows(_QUERY, page_size=PAGE_SIZE):
+                self._mark.saw(changed_at(row.raw_info))
+                gone.discard(await self._take(row))
+        for routine in gone:
+            # While a routine continues as new it is listed neither as old nor as new.
+            present = await self.of_routine(routine)
+            self._forget(routine)
+            if present is not None:
+                self._put(present)
+
+    async def _take(self, row: WorkflowExecution) -> str:
+        """Note what a routine claims now; returns its id."""
+        routine = row.id.removeprefix(ROUTINE_PREFIX)
+        webhook = await _webhook_of(row)
+        self._forget(routine)
+        if webhook is not None and row.status == WorkflowExecutionStatus.RUNNING:
+            self._put(webhook)
+        return routine
+
+    def _put(self, webhook: Webhook) -> None:
+        self._paths[webhook.routine_id] = webhook.claim.path
+        self._known.setdefault(webhook.claim.path, {})[webhook.routine_id] = webhook
+
+    def _forget(self, routine: str) -> None:
+        path = self._paths.pop(routine, None)
+        if path is not None:
+            del self._known[path][routine]
+            if not self._known[path]:
+                del self._known[path]
 
     async def _listed(self) -> Sequence[Webhook]:
         found: list[Webhook] = []
@@ -174,12 +217,9 @@ def taken(path: str) -> DomainError:
     )
 
 
-def _put(found: dict[str, Webhook], one: Webhook) -> None:
-    path = one.claim.path
-    if path not in found or stronger(
-        one.claim, one.routine_id, found[path].claim, found[path].routine_id
-    ):
-        found[path] = one
+def _strongest(claims: Iterable[Webhook]) -> Webhook | None:
+    """Who keeps a path that these claim."""
+    return min(claims, key=lambda one: (one.claim.at, one.routine_id), default=None)
 
 
 async def _webhook_of(execution: WorkflowExecution) -> Webhook | None:

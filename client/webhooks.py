@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from ulid import ULID
@@ -32,11 +32,12 @@ from domain.errors import DomainError, ErrorKind
 from domain.identifiers import RUNS_QUEUE, routine_workflow_id
 from domain.routine_model import RoutineStatus
 from domain.run_start import StartRun
+from domain.run_view import RunView
 from domain.runs import FireKind, run_id, run_workflow_id
 from domain.trigger_models import Secret
 from domain.webhook_body import body_hash, delivery_text
 from domain.webhook_claim import WebhookClaim
-from domain.webhooks import DeliveryId, delivery_id, run_workflow_suffix, verify
+from domain.webhooks import UNSIGNED, DeliveryId, delivery_id, run_workflow_suffix, verify
 from workflows.routine import RoutineWorkflow
 
 START_TIMEOUT: Final = timedelta(seconds=5)
@@ -75,12 +76,15 @@ class Webhooks:
         self._secrets = secrets
         self._runs = Runs(temporal, EntityUpdates(temporal), CallerContext(), ui_url)
 
-    async def accept(self, webhook: Webhook, delivery: Delivery) -> RunStarted:
+    async def accept(
+        self, webhook: Webhook, delivery: Delivery, *, signed: bool = False
+    ) -> RunStarted:
         """Verify a delivery and start its run.
 
         Args:
             webhook: What `paths` has found.
             delivery: The request.
+            signed: It has to bear a signature, also where the routine takes it without.
 
         Returns:
             The run; `duplicate` when the same delivery has started it before.
@@ -92,14 +96,34 @@ class Webhooks:
         """
         if webhook.status == RoutineStatus.DELETED:
             raise unknown_path()
-        await self._check_signature(webhook, delivery)
+        scheme = await self._check_signature(webhook, delivery)
+        if signed and scheme == UNSIGNED:
+            raise DomainError(
+                ErrorKind.UNAUTHENTICATED,
+                "wait",
+                "wait is for signed deliveries: what a run answers is not told to everybody",
+            )
         identity = delivery_id(webhook.claim.path, delivery.headers, delivery.body)
         started = await self._start(webhook, delivery, identity)
         if webhook.status != RoutineStatus.ACTIVE:
             raise unknown_path()
         return started
 
-    async def _check_signature(self, webhook: Webhook, delivery: Delivery) -> None:
+    async def end_of(self, run: str) -> RunView | None:
+        """The end of a run, waited for; null when it was ended from outside.
+
+        Only for whoever has started it: no scope is looked at.
+        """
+        handle = self._temporal.get_workflow_handle(run_workflow_id(run), result_type=RunView)
+        with translated(run):
+            try:
+                result: RunView = await handle.result()
+            except WorkflowFailureError:
+                return None
+        return result
+
+    async def _check_signature(self, webhook: Webhook, delivery: Delivery) -> str | None:
+        """Judge a delivery; answers the scheme of its signature."""
         claim = webhook.claim
         found = self._secrets.resolve(await self._stored(webhook), webhook.routine_id)
         # What is unreachable is still a secret: without it nothing is unsigned.
@@ -113,7 +137,7 @@ class Webhooks:
             allow_unsigned=unsigned,
         )
         if judged.ok:
-            return
+            return judged.scheme
         if found.unreachable:
             raise UnreachableSecret("; ".join(found.unreachable))
         raise DomainError(ErrorKind.UNAUTHENTICATED, "signature", str(judged.reason))

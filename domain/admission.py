@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from domain.actions import LightweightAction
+from domain.actions import Action
 from domain.outcome import Notify
 from domain.runs import FireKind, RunRecord
 from domain.scopes import Route, Scope
@@ -35,13 +35,24 @@ class NoticeKind(StrEnum):
     MAX_CONCURRENT = "max_concurrent"
 
 
+class JobLimits(BaseModel):
+    """The worker's settings for full jobs, in seconds: of work, of a step, of an approval."""
+
+    model_config = ConfigDict(frozen=True)
+
+    timeout_seconds: int = 3600
+    step_timeout_seconds: int = 300
+    approval_timeout_seconds: int = 604_800
+
+
 class BeginRun(BaseModel):
     """Ask for admission; update id is the run id.
 
     `run_timeout_seconds` is the worker's setting, used where the routine names none, and
     `grace_seconds` how much longer a run may take before it counts as stuck. `closed` are holders
     whose workflow was seen closed since a former verdict `check`, which `checked` says.
-    `trigger_digest` is the trigger that an event or message has matched.
+    `trigger_digest` is the trigger that an event or message has matched. `job_limits` are settings
+    of the worker too.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,17 +69,20 @@ class BeginRun(BaseModel):
     hop: int = 0
     actor_id: str | None = None
     system_paused: bool = False
+    budget_exhausted: bool = False
     run_timeout_seconds: int = 600
     grace_seconds: int = DEFAULT_GRACE_SECONDS
     checked: bool = False
     closed: list[str] = []
+    job_limits: JobLimits = JobLimits()
 
 
 class RunDefinition(BaseModel):
     """What an admitted run needs to know of its routine, as it was at admission.
 
     `reply_to` is the message under which the run speaks, where the channel can; `threaded` says
-    that what it sends there belongs to the routine's conversation.
+    that what it sends there belongs to the routine's conversation. `user_id` is the creator's
+    preferred id, for whom tools are called; the limits are those of the guardrails.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,7 +92,7 @@ class RunDefinition(BaseModel):
     scope: Scope
     session_key: str = ""
     timezone: str
-    action: LightweightAction
+    action: Action
     route: Route
     reply_to: str | None = None
     threaded: bool = False
@@ -86,6 +100,12 @@ class RunDefinition(BaseModel):
     run_timeout_seconds: int
     fresh: bool = True
     resume_thread_id: str | None = None
+    user_id: str = ""
+    allowed_tools: list[str] | None = None
+    max_tool_calls: int | None = None
+    max_tokens_total: int | None = None
+    max_cost_micros: int | None = None
+    job_limits: JobLimits = JobLimits()
 
 
 class Verdict(BaseModel):

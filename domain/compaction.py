@@ -13,7 +13,7 @@ Source: chat-policies.md §6, after the public package beeper/ai-bridge `pkg/run
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from domain.compaction_summary import summarize_dropped
@@ -79,11 +79,14 @@ class OverflowCompactionResult:
         prompt: The prompt to try next; the input's when nothing was done.
         decision: What was done.
         success: Whether the prompt is smaller and still says something.
+        dropped: Positions in the input's prompt of the messages that were removed.
     """
 
     prompt: list[Message]
     decision: CompactionDecision
     success: bool
+    # What a caller needs to keep the outcome; two equal outcomes need not agree in it.
+    dropped: tuple[int, ...] = field(default=(), compare=False)
 
 
 def apply_compaction(
@@ -149,7 +152,9 @@ def compact_prompt_on_overflow(input: OverflowCompactionInput) -> OverflowCompac
     result = _with_insertions(passes, input)
     is_smaller = _prompt_tokens(result) < estimate_prompt_tokens(sizes.tokens)
     says_something = any(message_role(msg) not in PREAMBLE_ROLES for msg in result)
-    return OverflowCompactionResult(result, decision, is_smaller and says_something)
+    return OverflowCompactionResult(
+        result, decision, is_smaller and says_something, passes.positions
+    )
 
 
 def _unchanged(prompt: list[Message], chars: int, reason: str) -> OverflowCompactionResult:
@@ -180,6 +185,7 @@ class _Passes(NamedTuple):
 
     work: list[Message]
     dropped: list[Message]
+    positions: tuple[int, ...]
     is_applied: bool
     reason: str
 
@@ -210,8 +216,10 @@ def _run_passes(prompt: list[Message], sizes: _Sizes, limits: OverflowLimits) ->
         was_over = sum(chars) > text.chars
         reason = "protected_tail_prevented_drop" if was_over else "within_budget"
     kept = frozenset(left)
-    dropped = [msg for position, msg in enumerate(prompt) if position not in kept]
-    return _Passes(trimmed or work, dropped, bool(dropped) or trimmed is not None, reason)
+    positions = tuple(position for position in range(len(prompt)) if position not in kept)
+    dropped = [prompt[position] for position in positions]
+    is_applied = bool(dropped) or trimmed is not None
+    return _Passes(trimmed or work, dropped, positions, is_applied, reason)
 
 
 def _positions_within_share(

@@ -29,8 +29,7 @@ def summarize_dropped(dropped: Iterable[Message], max_summary_tokens: int) -> st
         A title and one line for each message with text, as many as fit; `""` when that is not
         shorter than the text it stands for.
     """
-    tokens = max_summary_tokens if max_summary_tokens > 0 else _DEFAULT_SUMMARY_TOKENS
-    limit = max(_MIN_SUMMARY_CHARS, tokens * CHARS_PER_TOKEN_ESTIMATE)
+    limit = _max_chars(max_summary_tokens)
     lines = [SUMMARY_TITLE]
     size = len(SUMMARY_TITLE)
     original = 0
@@ -53,3 +52,40 @@ def _summary_line(text: str, role: str) -> str:
     if len(words) > _MAX_LINE_TEXT_CHARS:
         words = words[:_MAX_LINE_TEXT_CHARS] + "..."
     return f"- {role}: {words}" if words else ""
+
+
+def merge_summaries(earlier: str, later: str, max_summary_tokens: int) -> str:
+    """One summary for two that follow each other.
+
+    Args:
+        earlier: A summary with its title; may be empty.
+        later: What happened after that, likewise.
+        max_summary_tokens: Size of the whole; 0 or less is the default of 500.
+
+    Returns:
+        The title and the lines of both; the oldest lines are left out when they do not fit.
+    """
+    limit = _max_chars(max_summary_tokens)
+    lines = [*_lines(earlier), *_lines(later)]
+    size = len(SUMMARY_TITLE)
+    begin = len(lines)
+    while begin and (size := size + 1 + len(lines[begin - 1])) <= limit:
+        begin -= 1
+    return "\n".join([SUMMARY_TITLE, *lines[begin:]]) if lines[begin:] else ""
+
+
+def titled_summary(text: str, max_summary_tokens: int) -> str:
+    """A summary that a model wrote, under the title that all have, cut to its size."""
+    words = text.strip().removeprefix(SUMMARY_TITLE).strip()
+    if not words:
+        return ""
+    return f"{SUMMARY_TITLE}\n{words}"[: _max_chars(max_summary_tokens)]
+
+
+def _lines(summary: str) -> list[str]:
+    return [line for line in summary.removeprefix(SUMMARY_TITLE).splitlines() if line.strip()]
+
+
+def _max_chars(max_summary_tokens: int) -> int:
+    tokens = max_summary_tokens if max_summary_tokens > 0 else _DEFAULT_SUMMARY_TOKENS
+    return max(_MIN_SUMMARY_CHARS, tokens * CHARS_PER_TOKEN_ESTIMATE)

@@ -9,9 +9,13 @@ Invariants:
        changes that. So a sender that dies in between leaves the truth behind.
     3. `sent`, `failed` and `suppressed` are final for the machine; `unknown` is too, unless the
        channel can tell or ignore a repeated key.
+    4. What a person has sent again is a row of its own, `<occurrence id>/resend-<n>`.
 """
 
+import re
+from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -31,12 +35,17 @@ class DeliveryStatus(StrEnum):
 
 
 SETTLED = frozenset({DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.SUPPRESSED})
+# What a person may have sent again: it did not arrive, or nobody knows.
+RESENDABLE: Final = (DeliveryStatus.UNKNOWN, DeliveryStatus.FAILED)
+
+_RESEND: Final = re.compile(r"/resend-(\d{1,9})\Z")
 
 
 class Delivery(BaseModel):
     """One row of the outbox.
 
     `message_id` is the channel's own id of what it sent, `run_id` null for what no run says.
+    `scope` is who may see it, `user:me`; null where that was never known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +61,7 @@ class Delivery(BaseModel):
     error: str | None = None
     created_at: AwareDatetime
     sent_at: AwareDatetime | None = None
+    scope: str | None = None
 
 
 class Part(BaseModel):
@@ -71,3 +81,33 @@ class Part(BaseModel):
 def occurrence_id(run: str, part: str) -> str:
     """The key of a part of a run: `<run id>/final`."""
     return f"{run}/{part}"
+
+
+def resend_prefix(occurrence: str) -> str:
+    """What the keys of all resends of a text begin with, also given one of them."""
+    return f"{_RESEND.sub('', occurrence)}/resend-"
+
+
+def resend(row: Delivery, number: int, now: datetime) -> Delivery:
+    """The same text once more, as a row that nobody has tried yet.
+
+    Args:
+        row: The text, or a former resend of it.
+        number: How often it is then sent again, 1, 2, …
+        now: When a person asked for it.
+    """
+    return Delivery(
+        occurrence_id=f"{resend_prefix(row.occurrence_id)}{number}",
+        run_id=row.run_id,
+        route=row.route,
+        part=f"{resend_prefix(row.part)}{number}",
+        text=row.text,
+        created_at=now,
+        scope=row.scope,
+    )
+
+
+def next_resend(rows: list[str]) -> int:
+    """The number after those of the resends that there are, given by their keys."""
+    found = [int(match[1]) for key in rows if (match := _RESEND.search(key))]
+    return max(found, default=0) + 1

@@ -10,6 +10,7 @@ ROUTINE_PREFIX: Final = "routine/"
 SCHEDULE_PREFIX: Final = "routine-schedule/"
 SESSION_PREFIX: Final = "session/"
 MAINTENANCE_PREFIX: Final = "maintenance/"
+LEDGER_PREFIX: Final = "ledger/"
 CONTROL_ID: Final = "control"
 
 ENTITIES_QUEUE: Final = "tickless-entities"
@@ -18,8 +19,7 @@ LLM_QUEUE: Final = "tickless-llm"
 TOOLS_QUEUE: Final = "tickless-tools"
 WATCH_QUEUE: Final = "tickless-watch"
 
-# The queues that have something to do so far; tools bring theirs.
-SERVED_QUEUES: Final = (ENTITIES_QUEUE, RUNS_QUEUE, LLM_QUEUE, WATCH_QUEUE)
+SERVED_QUEUES: Final = (ENTITIES_QUEUE, RUNS_QUEUE, LLM_QUEUE, TOOLS_QUEUE, WATCH_QUEUE)
 
 
 def routine_workflow_id(routine_id: str) -> str:
@@ -40,6 +40,11 @@ def session_workflow_id(gate_key: str) -> str:
 def maintenance_id(name: str) -> str:
     """`maintenance/<name>`: a system job's Schedule, and what its workflow ids begin with."""
     return MAINTENANCE_PREFIX + name
+
+
+def ledger_id(suffix: str) -> str:
+    """`ledger/<ULID>`: one question to the ledger."""
+    return LEDGER_PREFIX + suffix
 
 
 def scheduled_run_prefix(routine_id: str) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from domain.admission import NoticeKind, RunDefinition
 from domain.deliveries import Part
 from domain.outcome import should_notify
+from domain.redaction import redact_text
 from domain.runs import RunRecord, RunStatus
 from domain.timestamps import format_timestamp, whole_second
 from domain.watchdog import Alert, AlertKind, format_duration
@@ -55,7 +56,7 @@ def failure_notice(
     kind: NoticeKind, title: str, record: RunRecord, *, late_seconds: int, failures: int
 ) -> str:
     """What is said at the first failure of a streak, and when the routine pauses itself."""
-    error = record.error or record.status
+    error = redact_text(record.error or record.status)
     if kind == NoticeKind.ROUTINE_PAUSED:
         head = f"{title}: paused after {failures} failures in a row"
         body = [

@@ -1,12 +1,13 @@
-"""The messages of one model call: what is said, in which order, and how much of it.
+"""What the user's message of a model call says, in which order, and how much of it.
 
 Owns the fixed texts of a prompt, the order of its parts, the cutting of context files and the
 marking of text from outside. Does not read files (activities), fill in variables
-(`domain.prompt_variables`) nor shorten conversations. Source: triggers-and-actions.md §5 and §9.
+(`domain.prompt_variables`) nor know the conversation (`domain.call_prompts`). Source:
+triggers-and-actions.md §5 and §9.
 
 Invariants:
-    1. The order is: system text, then one user message of prompt, context files, untrusted blocks,
-       delivery note and sentinel rule. `domain.history` puts the earlier conversation in between.
+    1. The order is: what the frame puts before, prompt, context files, untrusted blocks, delivery
+       note, what the frame puts after (in lightweight runs the sentinel rule).
     2. Text from outside stands only between markers with a nonce, and never contains that nonce: it
        cannot pretend to have ended.
     3. Nothing is left out silently: a cut or missing file says so in its place.
@@ -14,15 +15,13 @@ Invariants:
 The fixed texts are short on purpose: the smallest supported model has 135 million parameters.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.messages import Message
 from domain.outcome import Sentinel
 from domain.scopes import Route
-from domain.threads import ThreadMessage
 
 MAX_FILE_BYTES: Final = 64 * 1024
 MAX_FILES_BYTES: Final = 256 * 1024
@@ -54,6 +53,22 @@ class ContextFile(BaseModel):
     unread_bytes: int = Field(default=0, ge=0)
 
 
+class PromptFrame(BaseModel):
+    """What stands around a prompt; it belongs to one call and is not kept in the thread.
+
+    Attributes:
+        system: System messages in front of the conversation.
+        before: In front of the prompt, in the same user message.
+        after: Behind it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    system: list[str] = []
+    before: str = ""
+    after: str = ""
+
+
 class UntrustedText(BaseModel):
     """Text from outside, and a word for where it is from: `message`, `event payload`."""
 
@@ -68,51 +83,42 @@ def delivery_note(route: Route | None) -> str:
     return f"Your answer is sent to {route.text}." if route else ""
 
 
-def history_messages(messages: Iterable[ThreadMessage]) -> list[Message]:
-    """The earlier conversation as a provider takes it: what user and model said.
-
-    Tool calls and their results are left out: a thread does not keep which result belongs to which
-    call, and a provider refuses a list in which one is without the other.
-    """
-    return [
-        {"role": message.role, "content": message.content}
-        for message in messages
-        if message.role in {"user", "assistant"} and message.content.strip()
-    ]
+LIGHTWEIGHT: Final = PromptFrame(system=[SYSTEM_TEXT], after=SENTINEL_RULE)
 
 
-def lightweight_messages(
+def framed_prompt(
     prompt: str,
+    frame: PromptFrame,
     *,
     nonce: str,
     files: Sequence[ContextFile] = (),
     untrusted: Sequence[UntrustedText] = (),
     note: str = "",
-) -> list[Message]:
-    """Build the messages of a lightweight call.
+) -> str:
+    """What the user's message of a call says.
 
     Args:
-        prompt: What the routine's author wrote, variables filled in.
+        prompt: What a user or the routine's author wrote, variables filled in.
+        frame: What stands around it.
         nonce: A text nobody can guess, new for every call; letters and digits.
         files: Context files, in the order of the action.
         untrusted: Texts from outside.
         note: The delivery note.
-
-    Returns:
-        A system message and one user message.
     """
     parts = [
+        frame.before,
         prompt,
         *_file_blocks(files),
         *(_untrusted_block(text, nonce) for text in untrusted),
         note,
-        SENTINEL_RULE,
+        frame.after,
     ]
-    content = _sendable("\n\n".join(part for part in parts if part))
-    return [
-        {"role": "system", "content": SYSTEM_TEXT},
-        {"role": "user", "content": content},
-    ]
+    return sendable("\n\n".join(part for part in parts if part))
+
+
+def sendable(text: str) -> str:
+    """The text with half surrogates replaced: no provider can be sent one."""
+    return _encoded(text).decode("utf-8")
 
 
 def _file_blocks(files: Sequence[ContextFile]) -> list[str]:
@@ -155,11 +161,6 @@ def _cut(text: str, limit_bytes: int) -> tuple[str, int]:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-def _sendable(text: str) -> str:
-    """The text with half surrogates replaced: no provider can be sent one."""
-    return _encoded(text).decode("utf-8")
 
 
 def _one_line(text: str) -> str:

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 from domain.actor import preferred_id
 from domain.backfills import backfill_answer, backfilled_times, may_backfill, take_backfill
-from domain.capabilities import check_supported
 from domain.errors import DomainError, ErrorKind
 from domain.routine import (
     Routine,
@@ -25,6 +24,7 @@ from domain.routine import (
     next_anchor,
     render_prompt,
 )
+from domain.routine_changes import given_guardrails
 from domain.routine_requests import (
     Asker,
     BackfillAnswer,
@@ -37,6 +37,7 @@ from domain.routine_requests import (
 )
 from domain.routine_state import PendingStart, RoutineState
 from domain.run_bookings import RunBookings
+from domain.run_events import event_of_pause
 from domain.run_start import StartRun
 from domain.runs import (
     FireKind,
@@ -49,6 +50,7 @@ from domain.runs import (
 from domain.schedule import (
     Schedule,
     TemporalSpec,
+    fits_single_instant,
     next_transitions,
     schedule_text,
     single_instants,
@@ -88,7 +90,6 @@ class RoutineBook:
             resume_thread_id=request.resume_thread_id,
             source_message_id=request.source_message_id,
         )
-        check_supported(routine)
         return cls(
             RoutineState(
                 routine=routine,
@@ -97,6 +98,7 @@ class RoutineBook:
                 warnings=_warnings(routine, now),
                 default_timezone=request.default_timezone,
                 anchor=_first_anchor(routine, now),
+                given_guardrails=given_guardrails(request.body),
             )
         )
 
@@ -146,15 +148,18 @@ class RoutineBook:
             now,
             default_timezone=self.state.default_timezone,
             anchor=anchor,
+            given_guardrails=self.state.given_guardrails,
         )
-        check_supported(routine)
         self.state.routine = routine
+        self.state.given_guardrails = given_guardrails(patch, self.state.given_guardrails)
         self.state.anchor = next_anchor(before, routine, anchor, now)
         self.state.warnings = _warnings(routine, now)
         if _fires_differently(before, routine):
             self.state.schedule_revision += 1
         if routine.status != before.status:
             self._drop_runs(routine.status)
+            paused = (before.status, routine.status) == (RoutineStatus.ACTIVE, RoutineStatus.PAUSED)
+            self.state.pause_event = event_of_pause(routine) if paused else None
         if routine.status != RoutineStatus.DELETED:
             self.state.purge_at = None
         elif self.state.purge_at is None:
@@ -266,6 +271,9 @@ class RoutineBook:
     def schedule_put(self, revision: int) -> None:
         """Note that the Schedule of this revision was put."""
         self.state.put_revision = max(self.state.put_revision, revision)
+        if not self.schedule_is_stale():
+            # Otherwise it may be of a later change, and goes with the next Schedule.
+            self.state.pause_event = None
 
     def renew_schedule(self) -> None:
         """Make the Schedule stale because its single instants run out."""
@@ -294,6 +302,7 @@ class RoutineBook:
             scope=routine.scope.text,
             owner=self.owner(),
             paused=routine.status != RoutineStatus.ACTIVE,
+            event=self.state.pause_event,
         )
         if schedule is None or not exists:
             return wanted
@@ -303,7 +312,8 @@ class RoutineBook:
             # From before now: the window of a change that has just passed is still open.
             instants = single_instants(schedule, now - RENEWAL_DELAY, changes=3)
         if routine.next_run_explicit and routine.next_run_at is not None:
-            instants = [*instants, routine.next_run_at]
+            if fits_single_instant(routine.next_run_at, now):
+                instants = [*instants, routine.next_run_at]
             if spec.start_at is not None:
                 # An interval is anchored on the time set by hand and starts after it.
                 start_at = min(spec.start_at, routine.next_run_at)

@@ -9,7 +9,7 @@ Invariants:
     2. A field that cannot be changed may be named with its present value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -71,6 +71,7 @@ def read_changes(
     current: Routine,
     now: datetime,
     default_timezone: str,
+    given_guardrails: Collection[str] = (),
 ) -> tuple[Routine, ExplicitTime]:
     """Read a patch.
 
@@ -80,6 +81,7 @@ def read_changes(
         current: The routine as it is.
         now: A new one-shot must lie after it.
         default_timezone: The zone of a schedule that names none.
+        given_guardrails: Guardrails that somebody has set, also to what is the default.
 
     Returns:
         The routine with the new values and nothing else changed, and the explicit next time.
@@ -96,7 +98,7 @@ def read_changes(
     if "guardrails" in patch:
         found["guardrails"] = read_guardrails(reader, trigger or current.trigger)
     elif trigger is not None:
-        found["guardrails"] = _guardrails_for(trigger, current)
+        found["guardrails"] = _guardrails_for(trigger, current, given_guardrails)
     explicit = ExplicitTime("next_run_at" in patch, read_time(reader, "next_run_at"))
     reader.close()
     changes = {key: value for key, value in found.items() if value is not None}
@@ -188,11 +190,34 @@ def _read_trigger(
     return read_trigger(reader, trigger, schedule, now, default_timezone)
 
 
-def _guardrails_for(trigger: Trigger, current: Routine) -> Guardrails:
-    """The present guardrails; what was a default becomes the default of the new type of trigger."""
+def given_guardrails(body: Mapping[str, object], before: Sequence[str] = ()) -> list[str]:
+    """Which guardrails somebody has set, after a body that was accepted.
+
+    Args:
+        body: What makes or changes a routine; guardrails in it replace all of them.
+        before: Those that were set before.
+    """
+    if "guardrails" not in body:
+        return list(before)
+    guardrails = body["guardrails"]
+    if not isinstance(guardrails, Mapping):
+        return []
+    found = cast("Mapping[str, object]", guardrails)
+    return sorted(key for key, value in found.items() if value is not None)
+
+
+def _guardrails_for(trigger: Trigger, current: Routine, given: Collection[str]) -> Guardrails:
+    """The present guardrails; what was a default becomes the default of the new type of trigger.
+
+    What somebody has set stays as it is, also where it is what the former default was.
+    """
     before, after = TriggerType(current.trigger.type), TriggerType(trigger.type)
     defaults = validate_guardrails(None, before).model_dump()
-    own = {k: v for k, v in current.guardrails.model_dump().items() if v != defaults[k]}
+    own = {
+        key: value
+        for key, value in current.guardrails.model_dump().items()
+        if value != defaults[key] or key in given
+    }
     return validate_guardrails(own, after)
 
 

@@ -11,7 +11,7 @@ Invariants:
     4. Pausing lets a run that speaks go on and drops one that waits; deleting leaves none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -43,6 +43,7 @@ def apply_patch(
     *,
     default_timezone: str = "UTC",
     anchor: datetime | None = None,
+    given_guardrails: Collection[str] = (),
 ) -> Routine:
     """Apply a merge patch to a routine.
 
@@ -54,6 +55,8 @@ def apply_patch(
         default_timezone: The zone of a schedule that names none.
         anchor: What the interval is counted from; used where the next time is needed again without
             counting anew. Without it the interval is counted from `now`.
+        given_guardrails: Guardrails that somebody has set, also to what is the default; they stay
+            when the type of trigger changes.
 
     Returns:
         The next routine, or the same one when nothing changes.
@@ -67,7 +70,7 @@ def apply_patch(
     _check_revision(reader, current)
     if current.status == RoutineStatus.DELETED:
         _check_restoring(reader, patch)
-    draft, explicit = read_changes(reader, patch, current, now, default_timezone)
+    draft, explicit = read_changes(reader, patch, current, now, default_timezone, given_guardrails)
     if draft.manage_mode != current.manage_mode and not is_creator(current, actor_id):
         message = "manage_mode can be changed by the routine's creator only"
         raise DomainError(ErrorKind.PERMISSION_DENIED, "manage_mode", message)

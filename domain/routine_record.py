@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from domain.actions import Action, LightweightAction, validate_action
 from domain.fields import FieldReader
+from domain.normal_form import lower_word, trimmed
 from domain.outcome import validate_notify
 from domain.ownership import validate_creator, validate_route, validate_scope
 from domain.routine_fields import (
@@ -51,11 +52,11 @@ def normalize_routine(routine: Mapping[str, object]) -> dict[str, object]:
         DomainError: `invalid_field` on `body` when it is no JSON object.
     """
     read_body(routine)
-    values = {key: value if key == "trigger" else _trimmed(value) for key, value in routine.items()}
-    _lower(values, "manage_mode", ManageMode.CREATOR_ONLY.value)
-    _lower(values, "status", RoutineStatus.ACTIVE.value)
+    values = {key: value if key == "trigger" else trimmed(value) for key, value in routine.items()}
+    lower_word(values, "manage_mode", ManageMode.CREATOR_ONLY.value)
+    lower_word(values, "status", RoutineStatus.ACTIVE.value)
     if isinstance(scope := values.get("scope"), dict):
-        _lower(cast("dict[str, object]", scope), "kind")
+        lower_word(cast("dict[str, object]", scope), "kind")
     if isinstance(schedule := values.get("schedule"), dict):
         _collapse(cast("dict[str, object]", schedule), "cron_expr")
     if values["status"] != RoutineStatus.DELETED:
@@ -172,24 +173,6 @@ def _is_running(reader: FieldReader) -> bool:
     if reader.given("run_state"):
         return reader.raw("run_state") == RunState.RUNNING
     return reader.raw("running") is True
-
-
-def _trimmed(value: object) -> object:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, Mapping):
-        return {key: _trimmed(part) for key, part in cast("Mapping[str, object]", value).items()}
-    if isinstance(value, list):
-        return [_trimmed(part) for part in cast("list[object]", value)]
-    return value
-
-
-def _lower(values: dict[str, object], key: str, default: str | None = None) -> None:
-    value = values.get(key)
-    if isinstance(value, str) and value:
-        values[key] = value.lower()
-    elif default is not None and value in (None, ""):
-        values[key] = default
 
 
 def _collapse(values: dict[str, object], key: str) -> None:

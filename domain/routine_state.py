@@ -7,6 +7,7 @@ Owns the serialisable model that goes through continue-as-new, and nothing that 
 from pydantic import AwareDatetime, BaseModel
 
 from domain.admission import Decision, NoticeKind, RunDefinition, RunEnded, Verdict
+from domain.emissions import EmittedEvent
 from domain.guardrails import RecentHash
 from domain.routine import Routine
 from domain.routine_outcome import DEFAULT_FAILURE_LIMIT
@@ -47,18 +48,22 @@ class LostRun(BaseModel):
     definition: RunDefinition | None = None
     notices: list[NoticeKind] = []
     consecutive_failures: int = 0
+    events: list[EmittedEvent] = []
+    scope: str = ""
 
 
 class RoutineState(BaseModel):
     """Everything the workflow `Routine` carries from one execution to the next.
 
     `schema_version` grows when a field changes its meaning; new fields have defaults instead.
-    `anchor` is where intervals count from. `schedule_revision` grows with every change of what the
-    Schedule should be, `put_revision` is the one that was put last. `refusals` and `endings` are
+    `anchor` is where intervals count from, `given_guardrails` are those that somebody has set.
+    `schedule_revision` grows with every change of what the Schedule should be, `put_revision` is
+    the one that was put last. `refusals` and `endings` are
     what was answered to the runs in `ended_runs`, by run id; `failure_limit` and `grace_seconds`
     are the worker's settings as they were told last. `full_streak` counts the fires in a row that
     were refused for `max_concurrent`. `backfills` are the times still to be made up for, oldest
-    first, and `backfilling` the run that does so now. `lost` and `alerts` wait to be told.
+    first, and `backfilling` the run that does so now. `lost` and `alerts` wait to be told, and
+    `pause_event` with the next Schedule that is put.
     """
 
     schema_version: int = 1
@@ -68,6 +73,7 @@ class RoutineState(BaseModel):
     default_timezone: str = "UTC"
     warnings: list[str] = []
     anchor: AwareDatetime
+    given_guardrails: list[str] = []
     purge_at: AwareDatetime | None = None
 
     open_runs: dict[str, OpenRun] = {}
@@ -91,3 +97,4 @@ class RoutineState(BaseModel):
     alerts: list[Alert] = []
     schedule_revision: int = 0
     put_revision: int = -1
+    pause_event: EmittedEvent | None = None

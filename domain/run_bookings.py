@@ -48,7 +48,7 @@ from domain.routine import (
     record_outcome,
 )
 from domain.routine_state import LostRun, OpenRun, RoutineState
-from domain.run_conversation import after_run
+from domain.run_conversation import after_run, session_of_runs
 from domain.run_counting import (
     count_run,
     is_dropped,
@@ -56,6 +56,7 @@ from domain.run_counting import (
     pass_over,
     show_present_run,
 )
+from domain.run_events import events_of_loss
 from domain.runs import KeptRun, RunRecord, RunStatus
 from domain.session import gate_key
 from domain.trigger_matching import HOP_LIMIT
@@ -216,6 +217,8 @@ class RunBookings:
                 definition=known.verdict.definition,
                 notices=_notices(before, state.routine),
                 consecutive_failures=state.routine.consecutive_failures,
+                events=events_of_loss(record, state.routine, _newly_paused(before, state.routine)),
+                scope=state.routine.scope.text,
             )
         )
         self.grant_places()
@@ -275,6 +278,7 @@ class RunBookings:
             last_admitted_at=self._state.last_admitted_at,
             recent_starts=self._state.recent_starts,
             recent_hashes=self._state.recent_hashes,
+            budget_exhausted=request.budget_exhausted,
             skipped=self._state.skipped,
         )
 
@@ -287,7 +291,7 @@ class RunBookings:
         self._state.full_streak = 0
         admitted = verdict.decision == Decision.RUN
         # Without a session there is nothing to wait for, so the run counts at once.
-        counted = admitted and not gate_key(self._state.routine.session_key)
+        counted = admitted and not gate_key(session_of_runs(self._state.routine))
         self._state.open_runs[request.run_id] = OpenRun(
             record=record, verdict=verdict, counted=counted, lease_until=now + _lease(verdict)
         )

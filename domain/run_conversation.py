@@ -8,12 +8,18 @@ Invariants:
     2. A source message is replaced only when it exists no more.
 """
 
+from domain.actions import FullJobAction
 from domain.admission import EndRun
 from domain.routine_model import Routine
 from domain.runs import RunRecord, RunStatus
 
 # After these the thread holds something worth continuing (automation.md §7.8 and §7.11).
 _WORTH_CONTINUING = frozenset({RunStatus.OK, RunStatus.ATTENTION, RunStatus.INTERRUPTED})
+
+
+def session_of_runs(routine: Routine) -> str:
+    """The session that a routine's runs hold while they work; a job works in one of its own."""
+    return "" if isinstance(routine.action, FullJobAction) else routine.session_key
 
 
 def after_run(routine: Routine, ended: EndRun) -> Routine:

@@ -1,4 +1,4 @@
-"""What Tickless itself tells of runs, as events that routines may listen to.
+"""What Tickless itself tells of runs and routines, as events that routines may listen to.
 
 Owns which step of a run is which event, and its payload. Who hears of it is
 `domain.listener_index`'s. Source: triggers-and-actions.md §2 (Built-in events).
@@ -13,6 +13,8 @@ from typing import Final
 
 from domain.admission import BeginRun, Decision, RunEnded, Verdict
 from domain.emissions import EmittedEvent
+from domain.identifiers import routine_workflow_id
+from domain.routine import Routine
 from domain.runs import RunRecord, RunStatus, routine_of_run, run_workflow_id
 from domain.trigger_matching import HOP_LIMIT
 
@@ -62,6 +64,31 @@ def events_of_end(record: RunRecord, ended: RunEnded) -> list[EmittedEvent]:
             )
         )
     return found
+
+
+def events_of_loss(
+    record: RunRecord, routine: Routine, paused_reason: str | None
+) -> list[EmittedEvent]:
+    """What a run tells that ended without a word."""
+    ended = RunEnded(accepted=True, title=routine.title or routine.id, paused_reason=paused_reason)
+    return events_of_end(record, ended)
+
+
+def event_of_pause(routine: Routine) -> EmittedEvent:
+    """What a pause by a person tells; its revision is the pause."""
+    return EmittedEvent(
+        id=f"{ROUTINE_PAUSED} {routine.id}#{routine.revision}",
+        source=SOURCE,
+        event_type=ROUTINE_PAUSED,
+        payload={
+            "routine_id": routine.id,
+            "run_id": None,
+            "workflow_id": routine_workflow_id(routine.id),
+            "title": routine.title or routine.id,
+            "status": "paused",
+            "reason": routine.paused_reason,
+        },
+    )
 
 
 def _event(

@@ -22,6 +22,7 @@ class RunStage(StrEnum):
     QUEUED = "waiting for the run before it"
     SESSION = "waiting for its session"
     MODEL = "waiting for the model"
+    JOB = "waiting for its job"
     SYSTEM_PAUSED = "everything is paused"
     DELIVERY = "delivering"
     OUTCOME = "reporting its outcome"

@@ -59,6 +59,7 @@ __all__ = [
     "WordsInterval",
     "clock_mark",
     "count_between",
+    "fits_single_instant",
     "hour_is_fixed",
     "is_occurrence",
     "load_zone",
@@ -178,6 +179,15 @@ def single_instants(
             return [instant_to_utc(instant) for instant in sorted(around)]
         case _:
             return []
+
+
+def fits_single_instant(instant: datetime, now: datetime) -> bool:
+    """Whether a Schedule can have a time as a single instant, which fires then and never again.
+
+    The server is told of an instant as an interval that counts from the epoch: it has to lie after
+    the epoch, and its second multiple in the future. A time too long ago needs no Schedule.
+    """
+    return now.timestamp() < 2 * instant.timestamp()
 
 
 def to_temporal_spec(

@@ -40,8 +40,13 @@ class InboundMessage(BaseModel):
         sender_label: A name people can write.
         command_authorized: Whether the sender may stop what runs.
         is_heartbeat: From a machine that keeps the session warm: never interrupts.
+        id_given: The id is the platform's. Else whoever handed the message in made it, and the same
+            text of the same sender that waits is the same message.
         allow_duplicate: Queued though an equal message waits.
         options: How the queue treats it.
+        request_id: Names one handing-in of it; the answer echoes that of the first.
+        digest: Of what it says, made by whoever hands it in: the same id with another one is a
+            conflict. Blank is never compared.
         provider, surface, chat_type, chat_id, conversation_label, message_id_full, reply_to_id,
         thread_id, thread_starter_body, media_urls, media_types, timestamp_ms: As in
             `domain.inbound.InboundContext`.
@@ -58,8 +63,11 @@ class InboundMessage(BaseModel):
     sender_label: str = ""
     command_authorized: bool = True
     is_heartbeat: bool = False
+    id_given: bool = True
     allow_duplicate: bool = False
     options: QueueOptions = QueueOptions()
+    request_id: str = ""
+    digest: str = ""
     provider: str = ""
     surface: str = ""
     chat_type: str = ""
@@ -99,6 +107,8 @@ class MessageAccepted(BaseModel):
         position: Its place among those that wait, 1 is next; null when it does not wait.
         turn_id: The turn that answers it, once one has begun.
         retryable: With `drop`: the queue is full now, later it may not be.
+        request_id, digest: Those of the message that was taken. The server itself repeats the
+            answer to a known update id, so by these a caller sees that it was another's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -112,6 +122,8 @@ class MessageAccepted(BaseModel):
     turn_id: str | None = None
     retryable: bool = False
     duplicate: bool = False
+    request_id: str = ""
+    digest: str = ""
 
 
 class EditQueue(BaseModel):
@@ -122,6 +134,7 @@ class EditQueue(BaseModel):
         drop: Taken out, and recorded as dropped by a person.
         merge: Made one message: texts in this order, under the id of the first.
         clear: Everything that waits is dropped.
+        options: How messages of this session are treated that say nothing themselves.
         revision: Refused with a conflict unless it is the queue's.
     """
 
@@ -131,6 +144,7 @@ class EditQueue(BaseModel):
     drop: list[str] = []
     merge: list[str] = []
     clear: bool = False
+    options: QueueOptions | None = None
     revision: int | None = None
 
 

@@ -8,7 +8,7 @@ Source: triggers-and-actions.md §7.
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from domain.scopes import Route, Scope
 
@@ -67,6 +67,43 @@ class ToolSpec(BaseModel):
     output_limit_bytes: int = Field(default=65_536, ge=256)
     source: str = "builtin"
 
+    @field_validator("permission", mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        """A permission that is not known asks."""
+        return value if value in tuple(Permission) else Permission.ASK
+
+
+class ListedTool(BaseModel):
+    """A tool as people are shown it.
+
+    Attributes:
+        name, version, description, source, read_only, needs_sandbox, attended_only: As in
+            `ToolSpec`.
+        permission: After the operator's settings.
+        available: Whether it could be called now.
+        reason: Why not.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    description: str
+    permission: Permission
+    source: str
+    read_only: bool = False
+    needs_sandbox: bool = False
+    attended_only: bool = False
+    available: bool = True
+    reason: str | None = None
+
+
+class ToolPage(BaseModel):
+    """All tools of a deployment, by name."""
+
+    tools: list[ListedTool]
+
 
 class ToolCall(BaseModel):
     """A call as the model wrote it; `arguments` is JSON text, valid or not."""
@@ -78,6 +115,15 @@ class ToolCall(BaseModel):
     arguments: str = "{}"
 
 
+class AskedCall(BaseModel):
+    """A call without its arguments: those stay in the thread, however long they are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+
+
 class ToolCaller(BaseModel):
     """On whose behalf a tool is called.
 
@@ -87,6 +133,7 @@ class ToolCaller(BaseModel):
         scope: Whose workspace, routines and jobs it sees.
         route: Where the caller's own texts go.
         run_id: The run, if one calls.
+        turn_id: The turn of a chat, if one calls.
         job_id: The job, if one calls.
         routine_id: The routine of the run.
         goal_id: The goal of the job.
@@ -102,6 +149,7 @@ class ToolCaller(BaseModel):
     scope: Scope
     route: Route | None = None
     run_id: str | None = None
+    turn_id: str | None = None
     job_id: str | None = None
     routine_id: str | None = None
     goal_id: str | None = None

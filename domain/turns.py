@@ -1,12 +1,28 @@
 """A chat turn: the answer to one or more messages of a user. A row of the table `turns`.
 
-Owns the row model and its states. When a turn begins is `domain.inbox`'s, what it says
-`domain.replies`'. Source: chat-policies.md §3 and §5, automation.md §8.
+Owns the row model, its states, its steps and its id. When a turn begins is `domain.inbox_turns`',
+what it says `domain.chat_replies`'. Source: chat-policies.md §3 and §5, automation.md §8.
 """
 
+from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+RANDOM_BITS: Final = 80
+
+_BASE32: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID_CHARS: Final = 26
+
+
+class TurnStage(StrEnum):
+    """The step a turn is at, in words a person reads."""
+
+    GATE = "waiting for the session"
+    MODEL = "waiting for the model"
+    SYSTEM_PAUSED = "everything is paused"
+    DELIVERY = "delivering"
 
 
 class TurnStatus(StrEnum):
@@ -46,3 +62,16 @@ class TurnRecord(BaseModel):
     tokens_out: int | None = None
     cost_micros: int | None = None
     warnings: list[str] = []
+
+
+def turn_id(session_key: str, at: datetime, random: int) -> str:
+    """The id of a turn, `<session key>/t-<ULID>`; ids of later turns sort behind.
+
+    Args:
+        session_key: The key of the session's gate.
+        at: When the turn begins.
+        random: `RANDOM_BITS` random bits.
+    """
+    number = (int(at.timestamp() * 1000) << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1))
+    digits = [_BASE32[(number >> (5 * place)) & 31] for place in reversed(range(_ULID_CHARS))]
+    return f"{session_key}/t-{''.join(digits)}"

@@ -8,11 +8,14 @@ Invariant: nothing here changes the state it is given.
 
 from datetime import datetime
 
-from domain.actions import LightweightAction
+from domain.actions import FullJobAction
+from domain.actor import preferred_id
 from domain.admission import BeginRun, Decision, RunDefinition, Verdict
 from domain.guardrails import AdmissionDecision, Fire
+from domain.money import parse_usd
 from domain.routine import Routine
 from domain.routine_state import RoutineState
+from domain.run_conversation import session_of_runs
 from domain.run_counting import times_stood_for
 from domain.runs import FireKind, RunRecord, RunStatus, run_workflow_id
 
@@ -58,19 +61,15 @@ def verdict_on(
 
 
 def definition_of(routine: Routine, request: BeginRun) -> RunDefinition:
-    """What a run needs to know of its routine.
-
-    Raises:
-        TypeError: The routine has an action that runs cannot carry out; creation refuses those.
-    """
-    if not isinstance(routine.action, LightweightAction):
-        raise TypeError(f"routine {routine.id!r} has an action that runs cannot carry out")
-    told = routine.notify.route
+    """What a run needs to know of its routine."""
+    told, limits = routine.notify.route, routine.guardrails
+    is_job = isinstance(routine.action, FullJobAction)
+    timeout = request.job_limits.timeout_seconds if is_job else request.run_timeout_seconds
     return RunDefinition(
         routine_id=routine.id,
         title=routine.title or routine.id,
         scope=routine.scope,
-        session_key=routine.session_key,
+        session_key=session_of_runs(routine),
         timezone=routine.timezone,
         action=routine.action,
         route=told or routine.route,
@@ -78,9 +77,15 @@ def definition_of(routine: Routine, request: BeginRun) -> RunDefinition:
         reply_to=None if told else routine.source_message_id or None,
         threaded=told is None,
         notify=routine.notify,
-        run_timeout_seconds=routine.guardrails.run_timeout_seconds or request.run_timeout_seconds,
+        run_timeout_seconds=limits.run_timeout_seconds or timeout,
+        job_limits=request.job_limits,
         fresh=routine.fresh,
         resume_thread_id=None if routine.fresh else routine.resume_thread_id,
+        user_id=preferred_id(routine.creator),
+        allowed_tools=limits.allowed_tools,
+        max_tool_calls=limits.max_tool_calls,
+        max_tokens_total=limits.max_tokens_total,
+        max_cost_micros=None if limits.max_cost_usd is None else parse_usd(limits.max_cost_usd),
     )
 
 

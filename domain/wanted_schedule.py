@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from domain.emissions import EmittedEvent
 from domain.schedule import TemporalSpec
 from domain.schedule_policy import CompiledPolicy, Overlap
 
@@ -17,7 +18,7 @@ class WantedSchedule(BaseModel):
     """A Schedule to be put; `spec` null means there should be none.
 
     `single_instants` are fired in addition to the spec, each exactly once. `comment` is what the
-    user wrote, shown in the Temporal UI.
+    user wrote, shown in the Temporal UI. `event` is what to tell once the Schedule is put.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,3 +32,4 @@ class WantedSchedule(BaseModel):
     spec: TemporalSpec | None = None
     single_instants: list[AwareDatetime] = []
     policy: CompiledPolicy = _NO_POLICY
+    event: EmittedEvent | None = None

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from domain.actions import FullJobAction
 from domain.routine import Routine, RoutineStatus, RunState
 
 DEFAULT_GRACE_SECONDS = 120
@@ -49,11 +50,14 @@ def classify(
         grace_seconds: How much later than that, or than its time, is still in order.
 
     Returns:
-        The alert, from exactly the limit on; null while all is in order.
+        The alert, from exactly the limit on; null while all is in order. A job is never stuck by
+        its age: it may wait for a person for days, and finds out by itself when a step is lost.
     """
     if routine.status != RoutineStatus.ACTIVE:
         return None
     if routine.running:
+        if isinstance(routine.action, FullJobAction):
+            return None
         running_for = _seconds_since(routine.last_run_at, now)
         if running_for is None or running_for < run_timeout_seconds + grace_seconds:
             return None

@@ -2,11 +2,38 @@
 
 from collections.abc import AsyncIterator
 
-import hypothesis  # noqa: F401 - compiled now: CPython 3.11 may fail to after many greenlets
 import pytest
+from xdist.remote import Producer
 
 from tests.support.harness import Harness, running_harness, running_server
+from tests.support.scheduling import HEAVY, StageScheduling
 from worker.temporal_server import DevServer
+
+# Tests of many seconds come first, so that no processor is idle while the last of them runs.
+_ORDER = ("chaos", "workflows", "integration", "replay", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests first that take long."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    folder = item.path.parent.name
+    place = _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
+    return place, item.path.name not in HEAVY
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> StageScheduling | None:
+    """Keep together what belongs together.
+
+    Groups by mark hold no longer: xdist 3.8 writes them where pytest 9.2 does not read them.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    config.option.loadscopereorder = False
+    return StageScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +50,10 @@ async def harness(
     """A running Tickless, shared by the tests of this process."""
     async with running_harness(tmp_path_factory.mktemp("tickless"), server) as running:
         yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what tests have counted: those in other processes cannot write it themselves."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{report.head_line}: {value} {name}")

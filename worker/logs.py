@@ -2,17 +2,20 @@
 
 Owns structlog's configuration, the forwarding of SDK Core's log, and the writing of both.
 
-Invariant: no line waits for a reader. A pipe that nobody reads is full after a minute of an outage;
-whoever then wrote to it directly would stand still with it, and so would the worker.
+Invariants:
+    1. No line waits for a reader. A pipe that nobody reads is full after a minute of an outage;
+       whoever then wrote to it directly would stand still with it, and so would the worker.
+    2. No line holds a secret, whoever logs it: ours, the SDK's, a library's, a traceback.
 """
 
+import io
 import logging
 import os
 import queue
 import sys
 import threading
 from datetime import timedelta
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 import structlog
 from temporalio.runtime import (
@@ -23,8 +26,12 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from domain.redaction import redact, redact_text
+
 CORE_LOGGER = "temporalio.core"
 
+# Names that only sound like secrets: the key of a conversation, and a traceback for the renderer.
+_SHOWN_AS_THEY_ARE: Final = ("session_key", "exc_info")
 # Lines that wait for a slow reader; those beyond are dropped.
 MAX_WAITING: Final = 10_000
 # How long the end of the process waits for the last lines.
@@ -48,7 +55,9 @@ def configure_logging(level: str, form: str, stream: TextIO | None = None) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback)
+        if pretty
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
@@ -64,6 +73,7 @@ def configure_logging(level: str, form: str, stream: TextIO | None = None) -> No
     tail: list[structlog.types.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         *([] if pretty else [structlog.processors.format_exc_info]),
+        _masked,
         renderer,
     ]
     handler.setFormatter(
@@ -87,6 +97,21 @@ def sdk_runtime() -> Runtime:
             )
         )
     )
+
+
+def _masked(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """The event without secrets."""
+    kept = {name: event.pop(name) for name in _SHOWN_AS_THEY_ARE if name in event}
+    return {**cast("structlog.types.EventDict", redact(event)), **kept}
+
+
+def _plain_traceback(stream: TextIO, info: structlog.typing.ExcInfo) -> None:
+    """A traceback without the values of variables, and without what its message should not hold."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, info)
+    stream.write(redact_text(text.getvalue()))
 
 
 class _ThreadedHandler(logging.Handler):

@@ -24,25 +24,45 @@ from temporalio.worker import Worker
 from activities import watchdog as watching
 from activities.alerts import AlertActivities
 from activities.announcements import Announcer
+from activities.audit_reads import AuditReads
+from activities.budgets import DailyLimits, DayBudgets
 from activities.channels import build_channels
 from activities.control import ControlActivities, PauseFlag
+from activities.cost_reads import CostReads
 from activities.deliveries import DeliveryActivities
+from activities.emitting import Emitter
 from activities.entities import EntityActivities, RunLimits
 from activities.entity_updates import EntityUpdates
 from activities.hooks import HookActivities, load_hook
+from activities.job_reads import JobReads
+from activities.jobs import JobActivities
+from activities.ledger_reads import LedgerActivities
 from activities.maintenance import MaintenanceActivities, put_maintenance_schedules
 from activities.messenger import Messenger
 from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
 from activities.sessions import SessionActivities
+from activities.slots import SlotActivities
 from activities.store import open_store
+from activities.tools.dispatch import ToolActivities
+from activities.turns import SessionRulesActivities, TurnActivities
 from activities.waking import WakingActivities
 from activities.watchdog import Watchdog
 from activities.workspace import Workspace
 from client.settings import Settings, resolve_secret, resolve_secrets
+from domain.admission import JobLimits
+from domain.budget import parse_usd
+from domain.chat_settings import SessionRules
 from domain.errors import DomainError, ErrorKind
-from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, SERVED_QUEUES, WATCH_QUEUE
+from domain.identifiers import (
+    ENTITIES_QUEUE,
+    LLM_QUEUE,
+    RUNS_QUEUE,
+    SERVED_QUEUES,
+    TOOLS_QUEUE,
+    WATCH_QUEUE,
+)
 from domain.maintenance import MaintenanceJobs
 from worker.cancellation import (
     model_heartbeat_throttle,
@@ -51,11 +71,15 @@ from worker.cancellation import (
 )
 from worker.model_source import Progress, model_chain
 from worker.sandbox import workflow_runner
+from worker.tool_source import ToolSource, tool_source
 from workflows.control import Control
+from workflows.job import Job
+from workflows.ledger import Ledger
 from workflows.maintenance import Maintenance
 from workflows.routine import RoutineWorkflow
 from workflows.routine_run import RoutineRun
 from workflows.session import Session
+from workflows.slots import Slots
 
 _log = structlog.stdlib.get_logger("tickless.worker")
 
@@ -123,8 +147,10 @@ async def running_workers(
         DomainError: What cannot be opened: the store, a model, a secret.
     """
     async with AsyncExitStack() as stack:
-        # Only model calls are worth the question; a worker without them takes the safe answer.
-        pushed = LLM_QUEUE in queues and await pushes_cancellations(client)
+        # Only calls of models and tools are worth the question; a worker without them takes the
+        # safe answer.
+        cancelled = not {LLM_QUEUE, TOOLS_QUEUE}.isdisjoint(queues)
+        pushed = cancelled and await pushes_cancellations(client)
         served = await _open(
             stack,
             client,
@@ -141,7 +167,11 @@ async def running_workers(
         try:
             yield serving
         finally:
-            await asyncio.gather(*(worker.shutdown() for worker in workers))
+            # The entities last: runs that end meanwhile have to tell their routine.
+            entities = [worker for worker in workers if worker.task_queue == ENTITIES_QUEUE]
+            others = [worker for worker in workers if worker not in entities]
+            await asyncio.gather(*(worker.shutdown() for worker in others))
+            await asyncio.gather(*(worker.shutdown() for worker in entities))
             await asyncio.gather(serving, return_exceptions=True)
 
 
@@ -165,7 +195,7 @@ async def _open(
     """Open what the queues need and bind their activities to it."""
     served = {name: _Queue() for name in SERVED_QUEUES}
     if ENTITIES_QUEUE in queues:
-        served[ENTITIES_QUEUE] = _entities(client)
+        served[ENTITIES_QUEUE] = _entities(client, settings)
     if set(queues) == {ENTITIES_QUEUE}:
         return served
     store = await stack.enter_async_context(
@@ -174,10 +204,39 @@ async def _open(
     pause = PauseFlag(client)
     messenger = _messenger(stack, settings, environ)
     cooldown = timedelta(seconds=settings.watchdog_cooldown_seconds)
-    alerts = AlertActivities(store, messenger, cooldown)
+    emitter = Emitter(client)
+    alerts = AlertActivities(store, messenger, cooldown, emitter)
+    tools: ToolSource | None = None
+    if not {LLM_QUEUE, TOOLS_QUEUE, RUNS_QUEUE}.isdisjoint(queues):
+        tools = await stack.enter_async_context(
+            tool_source(client, settings, environ, store, messenger)
+        )
     if RUNS_QUEUE in queues:
-        deliveries = DeliveryActivities(store, messenger)
-        served[RUNS_QUEUE] = _runs(client, settings, pause, deliveries, alerts)
+        deliveries = DeliveryActivities(store, messenger, emitter)
+        ledger = LedgerActivities(store, messenger, emitter)
+        turns = TurnActivities(store, messenger, _rules(settings), emitter)
+        budgets = DayBudgets(store, _daily_limits(settings))
+        served[RUNS_QUEUE] = _runs(client, settings, pause, deliveries, alerts, ledger, budgets)
+        served[RUNS_QUEUE].activities += [
+            JobActivities(store, messenger, emitter, start_notices=settings.start_notices).put_job,
+            *JobReads(store).all(),
+            *CostReads(store, settings.default_timezone).all(),
+            turns.finish_turn,
+            turns.record_messages,
+            turns.load_texts,
+        ]
+        if tools is not None:
+            reads = AuditReads(store, tools.registry, tools.sandbox)
+            served[RUNS_QUEUE].activities += reads.all()
+    if tools is not None and TOOLS_QUEUE in queues:
+        dispatch = ToolActivities(
+            store=store,
+            registry=tools.registry,
+            sandbox=tools.sandbox,
+            pause=pause,
+            silent_beat=silent_model_beat(pushed=pushed),
+        )
+        served[TOOLS_QUEUE] = _Queue(activities=dispatch.activities)
     if LLM_QUEUE in queues:
         chain = await stack.enter_async_context(model_chain(settings, environ, progress))
         models = ModelActivities(
@@ -186,37 +245,47 @@ async def _open(
             prices=settings.prices,
             workspace=Workspace(settings.workspace),
             pause=pause,
-            announcer=Announcer(store, messenger) if settings.start_notices else None,
+            announcer=(Announcer(store, messenger, emitter) if settings.start_notices else None),
             silent_beat=silent_model_beat(pushed=pushed),
+            context=settings.context_pruning.config(),
+            limits=_daily_limits(settings),
+            emitter=emitter,
+            catalog=tools.registry.specs if tools else None,
         )
         stack.push_async_callback(models.close)
         served[LLM_QUEUE] = _Queue(activities=[models.call_model])
     if WATCH_QUEUE in queues:
-        watchdog = Watchdog(
-            client,
-            alerts,
-            grace=timedelta(seconds=settings.watchdog_grace_seconds),
-            run_timeout=timedelta(seconds=settings.run_timeout_seconds),
-        )
-        jobs.register(watching.NAME, watching.INTERVAL, watchdog.work)
-        await put_maintenance_schedules(client, jobs)
-        served[WATCH_QUEUE] = _Queue(
-            workflows=[Maintenance], activities=[MaintenanceActivities(jobs).do_maintenance]
-        )
+        served[WATCH_QUEUE] = await _watch(client, settings, alerts, jobs)
     return served
 
 
-def _entities(client: Client) -> _Queue:
+async def _watch(
+    client: Client, settings: Settings, alerts: AlertActivities, jobs: MaintenanceJobs
+) -> _Queue:
+    """The maintenance jobs, each with its Schedule."""
+    watchdog = Watchdog(
+        client,
+        alerts,
+        grace=timedelta(seconds=settings.watchdog_grace_seconds),
+        run_timeout=timedelta(seconds=settings.run_timeout_seconds),
+    )
+    jobs.register(watching.NAME, watching.INTERVAL, watchdog.work)
+    await put_maintenance_schedules(client, jobs)
+    return _Queue(workflows=[Maintenance], activities=[MaintenanceActivities(jobs).do_maintenance])
+
+
+def _entities(client: Client, settings: Settings) -> _Queue:
     """What needs Temporal alone."""
     runs = RunActivities(client)
     return _Queue(
-        workflows=[RoutineWorkflow, Session, Control],
+        workflows=[RoutineWorkflow, Session, Slots, Control],
         activities=[
-            ScheduleActivities(client).put_schedule,
+            ScheduleActivities(client, Emitter(client)).put_schedule,
             runs.start_run,
             runs.find_closed,
             SessionActivities(client, EntityUpdates(client)).find_closed_workflows,
             WakingActivities(client).wake_parked,
+            SessionRulesActivities(_rules(settings)).session_rules,
         ],
     )
 
@@ -227,28 +296,50 @@ def _runs(
     pause: PauseFlag,
     deliveries: DeliveryActivities,
     alerts: AlertActivities,
+    ledger: LedgerActivities,
+    budgets: DayBudgets,
 ) -> _Queue:
     hook = load_hook(settings.completion_hook)
     limits = RunLimits(
         run_timeout_seconds=settings.run_timeout_seconds,
+        job_limits=JobLimits(
+            timeout_seconds=settings.job_timeout_seconds,
+            step_timeout_seconds=settings.job_step_timeout_seconds,
+            approval_timeout_seconds=settings.approval_timeout_seconds,
+        ),
         failure_limit=settings.failure_limit,
         grace_seconds=settings.watchdog_grace_seconds,
         hook=hook is not None,
     )
-    entities = EntityActivities(client, EntityUpdates(client), pause, limits)
+    entities = EntityActivities(client, EntityUpdates(client), pause, limits, budgets=budgets)
     return _Queue(
-        workflows=[RoutineRun],
+        workflows=[RoutineRun, Job, Ledger],
         activities=[
             entities.begin_run,
             entities.claim_grant,
             entities.mark_run,
             entities.end_run,
             SessionActivities(client, EntityUpdates(client)).request_session,
+            SlotActivities(client, EntityUpdates(client), settings.max_parallel_jobs).request_slot,
             deliveries.finish_run,
             alerts.send_alert,
             HookActivities(hook).routine_completed,
             ControlActivities(client).system_pause,
+            *ledger.all(),
         ],
+    )
+
+
+def _rules(settings: Settings) -> SessionRules:
+    return SessionRules(chat=settings.chat, run_timeout_seconds=settings.run_timeout_seconds)
+
+
+def _daily_limits(settings: Settings) -> DailyLimits:
+    routine, deployment = settings.routine_budget_usd_per_day, settings.budget_usd_per_day
+    return DailyLimits(
+        routine_micros=None if routine is None else parse_usd(routine),
+        deployment_micros=None if deployment is None else parse_usd(deployment),
+        timezone=settings.default_timezone,
     )
 
 
@@ -273,6 +364,9 @@ def _worker(
             "max_concurrent_activities": settings.max_concurrent_runs,
             "max_task_queue_activities_per_second": settings.queues.llm.rate_per_second,
         }
+    elif name == TOOLS_QUEUE:
+        throttle = model_heartbeat_throttle(pushed=pushed)
+        slots = {"max_concurrent_activities": settings.queues.tools.activities}
     else:
         sizes = {
             ENTITIES_QUEUE: settings.queues.entities,

@@ -22,9 +22,16 @@ PASSED_THROUGH = (
     "tzdata",
     "ulid",
     # What workflow classes call of their own package: no state, no clock, so nothing to isolate.
+    "workflows.completion_hook",
     "workflows.entity_calls",
     "workflows.handlers",
+    "workflows.job_slot",
+    "workflows.job_steps",
+    "workflows.lease_rounds",
     "workflows.model_calls",
+    "workflows.parking",
+    "workflows.turns",
+    "workflows.ulids",
 )
 
 

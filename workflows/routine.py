@@ -295,6 +295,7 @@ class RoutineWorkflow:
             # Not before now: a run that has ended would count as the one that is missed.
             due = max(routine.next_run_at, workflow.now())
             updates.append(attributes.DUE.value_set(due))
+        updates.append(attributes.CHANGED.value_set(workflow.now()))
         workflow.upsert_search_attributes(updates)
 
     def _publish_webhook(self, book: RoutineBook) -> None:
@@ -303,6 +304,7 @@ class RoutineWorkflow:
         memo = claim.memo if claim else None
         if memo != workflow.memo_value(WEBHOOK_MEMO, None):
             workflow.upsert_memo({WEBHOOK_MEMO: memo})
+            _tell_change()
 
     def _publish_trigger(self, book: RoutineBook) -> None:
         """Write what the routine listens for; nothing where that is so already."""
@@ -310,6 +312,7 @@ class RoutineWorkflow:
         memo = trigger_memo(trigger)
         if memo != workflow.memo_value(TRIGGER_MEMO, None):
             workflow.upsert_memo({TRIGGER_MEMO: memo})
+            _tell_change()
         known = workflow.info().typed_search_attributes.get(attributes.TRIGGER)
         if known != trigger.type and workflow.patched("2026-11-21-trigger-follows-patch"):
             workflow.upsert_search_attributes([attributes.TRIGGER.value_set(trigger.type)])
@@ -461,6 +464,12 @@ class RoutineWorkflow:
         if self._book is not None:
             details = routine_details(self._book.state, workflow.info().namespace)
             workflow.set_current_details(details)
+
+
+def _tell_change() -> None:
+    """Have whoever keeps a list of routines look at this one."""
+    if workflow.patched("2026-11-21-changes-are-listed"):
+        workflow.upsert_search_attributes([attributes.CHANGED.value_set(workflow.now())])
 
 
 def _webhook(book: RoutineBook) -> WebhookClaim | None:

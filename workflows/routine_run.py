@@ -14,25 +14,26 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from workflows.completion_hook import tell_hook
 from workflows.entity_calls import ask_entity
 from workflows.handlers import guarded, guarded_signal, undisturbed
 from workflows.model_calls import ModelCalls
+from workflows.parking import is_system_pause, park
+from workflows.run_job import JobFailed, answer_of, do_job, new_job
 from workflows.session_gate import Interrupted, SessionGate
+from workflows.tool_rounds import ToolRounds, tool_rounds
 
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
     from activities import timeouts
-    from activities.control import ControlActivities
     from activities.deliveries import DeliveryActivities, DeliveryReceipt, FinishRun
     from activities.entities import EntityActivities
     from activities.failures import (
-        SYSTEM_PAUSED,
-        application_error_of,
         model_failure_of,
         run_failure,
     )
-    from activities.hooks import HookActivities, RoutineCompleted
     from activities.models import CallModel, ModelAnswer
+    from domain.actions import LightweightAction
     from domain.admission import (
         BeginRun,
         Decision,
@@ -45,9 +46,10 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.deliveries import DeliveryStatus, Part
     from domain.identifiers import RUNS_QUEUE
+    from domain.job_messages import JobEnded, StartJob
     from domain.lease_queue_state import Granted, LeaseRef
     from domain.notices import final_notice, notice_parts, start_notice, success_notice
-    from domain.outcome import classify_reply, should_notify, to_record_outcome
+    from domain.outcome import classify_reply, should_notify
     from domain.routine import render_prompt
     from domain.run_start import StartRun
     from domain.run_view import DeliveryView, RunStage, RunView, run_details
@@ -90,6 +92,7 @@ class RoutineRun:
         self._work: asyncio.Task[ModelAnswer | None] | None = None
         self._cancel_reason = "cancelled by user"
         self._calls = ModelCalls(budget=timedelta())
+        self._rounds: ToolRounds | None = None
         self._receipts: list[DeliveryReceipt] = []
         self._next_due: datetime | None = None
         self._gate: SessionGate | None = None
@@ -122,6 +125,10 @@ class RoutineRun:
                 self._note(status=RunStatus.CANCELLED, reason=self._cancel_reason)
             else:
                 self._fail(error)
+        except JobFailed as failed:
+            ended = failed.ended
+            status = RunStatus.TIMED_OUT if ended.timed_out else RunStatus.FAILED
+            self._note(status=status, error=str(failed)[:_SUMMARY_CHARS], attempts=ended.attempts)
         self._work = None
         return await undisturbed(asyncio.create_task(self._finish(answer)))
 
@@ -172,6 +179,12 @@ class RoutineRun:
         """The same as the update, for senders that need no answer."""
         self._cancel(request)
 
+    @workflow.signal
+    @guarded_signal
+    def job_ended(self, ended: JobEnded) -> None:
+        """The run's job has ended; what came of it is the result of the child."""
+        workflow.logger.info("job %s ended: %s", ended.job_id, ended.status)
+
     @workflow.query
     def view(self) -> RunView:
         """Everything known of this run."""
@@ -204,9 +217,23 @@ class RoutineRun:
         self._view = self._view.model_copy(
             update={"title": definition.title, "late_seconds": verdict.late_seconds}
         )
+        job = new_job(definition, self._view.record, self._start)
+        if job is not None:
+            return await self._do_job(definition, job)
         if gate_key(definition.session_key):
             return await self._work_in_session(definition)
         return await self._ask_model(definition)
+
+    async def _do_job(self, definition: RunDefinition, job: StartJob) -> ModelAnswer:
+        self._note(job_id=job.record.id, thread_id=job.record.id)
+        self._stage(RunStage.JOB)
+        record = self._view.record
+        notice = _part(definition, "start", start_notice(definition.title, record))
+        ended = await do_job(job, record, notice)
+        self._calls.spent = self._calls.spent.plus(
+            ended.tokens_in, ended.tokens_out, ended.cost_micros
+        )
+        return answer_of(ended)
 
     async def _work_in_session(self, definition: RunDefinition) -> ModelAnswer | None:
         """Ask the model while the session is held; again after each user turn that interrupts."""
@@ -264,27 +291,33 @@ class RoutineRun:
         return verdict
 
     async def _ask_model(self, definition: RunDefinition) -> ModelAnswer:
-        record = self._view.record
-        prompt = render_prompt(
-            definition.action.prompt, record.started_at or workflow.now(), definition.timezone
-        )
+        record, action = self._view.record, definition.action
+        assert isinstance(action, LightweightAction)  # a job is not asked here
+        since = record.started_at or workflow.now()
+        prompt = render_prompt(action.prompt, since, definition.timezone)
         request = CallModel(
             run=record,
             thread=self._thread(definition),
             prompt=prompt.text,
-            context_paths=definition.action.context_paths,
-            max_tokens=definition.action.max_tokens,
+            context_paths=action.context_paths,
+            max_tokens=action.max_tokens,
             delivery_note=f"The reply goes to {definition.route.text}.",
             timeout_seconds=float(definition.run_timeout_seconds),
             untrusted=self._start.untrusted,
+            max_cost_micros=definition.max_cost_micros,
+            max_tokens_total=definition.max_tokens_total,
             announcement=_part(definition, "start", start_notice(definition.title, record)),
         )
+        summary = f"ask the model: {definition.title}"[:200]
+        # Kept over interruptions: what was called before is not called again.
+        self._rounds = self._rounds or tool_rounds(self._calls, definition, record)
+        asking = self._rounds.answer if self._rounds else self._calls.ask
         while True:
             self._stage(RunStage.MODEL)
             try:
-                return await self._calls.ask(request, f"ask the model: {definition.title}"[:200])
+                return await asking(request, summary)
             except ActivityError as error:
-                if not _is_system_pause(error):
+                if not is_system_pause(error):
                     raise
             await self._park()
 
@@ -292,19 +325,7 @@ class RoutineRun:
         """Wait until everything goes on; `resume_all` finds the run by its status and wakes it."""
         self._granted = False
         self._stage(RunStage.SYSTEM_PAUSED)
-        workflow.upsert_search_attributes([attributes.STATUS.value_set(SYSTEM_PAUSED)])
-        # Whoever resumed before the status was written did not find this run. A normal activity,
-        # because a local one would look before it is written.
-        pause = await workflow.execute_activity_method(
-            ControlActivities.system_pause,
-            task_queue=RUNS_QUEUE,
-            start_to_close_timeout=timeouts.ENTITY_START_TO_CLOSE,
-            retry_policy=timeouts.ENTITY_RETRY,
-            summary="is everything still paused?",
-        )
-        if pause.paused:
-            await workflow.wait_condition(lambda: self._granted)
-        workflow.upsert_search_attributes([attributes.STATUS.value_set(RunStatus.RUNNING)])
+        await park(lambda: self._granted, RunStatus.RUNNING)
 
     async def _finish(self, answer: ModelAnswer | None) -> RunView:
         if answer is not None:
@@ -377,6 +398,7 @@ class RoutineRun:
                 record=self._view.record,
                 thread=self._thread(definition) if definition else None,
                 parts=parts,
+                scope=self._verdict.scope if self._verdict else None,
             ),
             task_queue=RUNS_QUEUE,
             start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
@@ -401,7 +423,7 @@ class RoutineRun:
         ended = await ask_entity(EntityActivities.end_run, self._end(), "report the end")
         self._next_due = ended.next_run_at
         if ended.recorded and ended.hook:
-            await self._tell_hook()
+            await tell_hook(record, self._view.title)
         failed = record.status in {RunStatus.FAILED, RunStatus.TIMED_OUT}
         if not failed and not ended.notices:
             return
@@ -427,26 +449,6 @@ class RoutineRun:
             message_ids=[item.message_id for item in sent if item.message_id],
             message_gone=any(item.gone for item in self._receipts),
         )
-
-    async def _tell_hook(self) -> None:
-        record = self._view.record
-        outcome = to_record_outcome(record.status, record.error)
-        try:
-            await workflow.execute_activity_method(
-                HookActivities.routine_completed,
-                RoutineCompleted(
-                    routine_id=record.routine_id,
-                    title=self._view.title,
-                    record=record,
-                    error=outcome.message if outcome else None,
-                ),
-                task_queue=RUNS_QUEUE,
-                start_to_close_timeout=timeouts.HOOK_START_TO_CLOSE,
-                retry_policy=timeouts.HOOK_RETRY,
-                summary="call the completion hook",
-            )
-        except ActivityError as error:
-            workflow.logger.warning("the completion hook was not called: %s", error)
 
     # State
 
@@ -484,8 +486,3 @@ class RoutineRun:
 
 def _part(definition: RunDefinition, name: str, text: str) -> Part:
     return Part(part=name, route=definition.route, reply_to=definition.reply_to, text=text)
-
-
-def _is_system_pause(error: ActivityError) -> bool:
-    cause = application_error_of(error)
-    return cause is not None and cause.type == SYSTEM_PAUSED

@@ -1,37 +1,74 @@
-"""A session: the gate of one conversation, which one speaker holds at a time.
+"""A session: one conversation, its gate and its inbox.
 
 Owns the messages of the workflow and the order of its side effects. Who gets the session is
-`domain.lease_queue`'s. Lifecycle and invariants: docs/lifecycles/session.md.
-Source: DESIGN §3 rules 7 and 8, automation.md §8.
+`domain.lease_queue`'s, what becomes of a message `domain.inbox`'s, a turn `workflows.turns`'.
+Lifecycle and invariants: docs/lifecycles/session.md.
+Source: DESIGN §3 rules 4, 7, 8 and 10, automation.md §8, chat-policies.md §3.
 """
 
+import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.handlers import guarded, guarded_signal
+from workflows.turns import BUSY, ChatTurn
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
+    from activities import search_attributes as attributes
     from activities import timeouts
     from activities.runs import RunIds
     from activities.sessions import SessionActivities
+    from activities.turns import RecordMessages, TurnActivities
+    from domain.chat_settings import SessionRules
+    from domain.errors import DomainError
+    from domain.identifiers import RUNS_QUEUE
+    from domain.inbound_records import InboundRecord, MessageFate
+    from domain.inbox import Inbox
+    from domain.inbox_edit import edit_queue
+    from domain.inbox_turns import cancel_turn, is_due, mark_kept, rows_to_keep, take_turn
     from domain.lease_queue import LeaseQueue
-    from domain.lease_queue_state import LeaseAnswer, RequestLease
+    from domain.lease_queue_state import (
+        Granted,
+        LeaseAnswer,
+        LeaseDecision,
+        LeaseKind,
+        RequestLease,
+    )
+    from domain.session_messages import (
+        EditQueue,
+        InboundMessage,
+        MessageAccepted,
+        Stopped,
+        StopSession,
+    )
     from domain.session_requests import (
+        AskTurn,
         ReleaseSession,
         SessionQueue,
         SessionState,
         SessionView,
+        TurnAnswer,
         session_queue,
         session_view,
+        turn_answer,
     )
+    from domain.turns import RANDOM_BITS, turn_id
 
 MAX_AGE = timedelta(hours=24)
-# A session that nobody wants ends; the next request starts it again.
+# A session that nobody wants ends; the next request or message starts it again.
 IDLE_AFTER = timedelta(hours=24)
+IDLE = "idle"
+# A user's turn is looked after by the session itself, so nobody has to look at its lease.
+OWN_LEASE = timedelta(days=3650)
+# Rows in one activity's argument, and how many wait for the end of a turn to be written with it.
+ROWS_AT_ONCE = 100
+ROWS_BYTES_AT_ONCE = 262_144
+ROWS_UNWRITTEN = 50
+WRITE_AGAIN = timedelta(minutes=1)
 
 
 @workflow.defn(name="Session")
@@ -42,24 +79,67 @@ class Session:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._leases = LeaseQueue(state.leases)
+        self._inbox = Inbox(state.inbox, state.key, state.rules)
+        self._id = workflow.info().workflow_id
+        self._turn: ChatTurn | None = None
+        self._stops: list[StopHolder] = []
+        self._busy = False
+        self._writing = False
+        self._upgrade = False
 
     @workflow.run
     async def run(self, _state: SessionState) -> None:
         """Serve the session until nobody has wanted it for a day."""
         self._describe()
+        beside = [asyncio.create_task(self._converse()), asyncio.create_task(self._keep_books())]
         while not self._is_over():
-            await self._wait_for_work()
+            await self._wait_for_work(beside)
             self._leases.revoke(workflow.now())
             await self._send_out()
             await self._check_leases()
             self._describe()
-            if self._wants_renewal() and not self._has_work():
+            if self._may_renew() and not self._has_work():
                 await workflow.wait_condition(workflow.all_handlers_finished)
-                if not self._has_work():
+                if self._may_renew() and not self._has_work():
                     workflow.continue_as_new(self._state)
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     # Messages: none of them awaits (DESIGN §3 rule 4).
+
+    @workflow.update
+    @guarded
+    def send(self, message: InboundMessage) -> MessageAccepted:
+        """Take a message of a user; the same id again gets the same answer."""
+        return self._accept(message)
+
+    @workflow.signal(name="send")
+    @guarded_signal
+    def send_signal(self, message: InboundMessage) -> None:
+        """The same as the update, for senders that need no answer."""
+        try:
+            self._accept(message)
+        except DomainError as error:
+            self._inbox.refuse(message, error, workflow.now())
+            raise
+
+    @workflow.update
+    @guarded
+    def edit_queue(self, request: EditQueue) -> SessionQueue:
+        """Reorder, drop or merge what waits; all or nothing."""
+        edit_queue(self._state.inbox, self._state.key, request, workflow.now())
+        return session_queue(self._state)
+
+    @workflow.update
+    @guarded
+    def stop(self, request: StopSession | None = None) -> Stopped:
+        """Stop the turn that runs, else the automation that holds the session."""
+        return self._stop((request or StopSession()).reason)
+
+    @workflow.signal(name="stop")
+    @guarded_signal
+    def stop_signal(self, request: StopSession | None = None) -> None:
+        """The same as the update, for senders that need no answer."""
+        self._stop((request or StopSession()).reason)
 
     @workflow.update
     @guarded
@@ -71,68 +151,126 @@ class Session:
     @guarded_signal
     def release(self, request: ReleaseSession) -> None:
         """Let the session go, or stop waiting for it; from anybody else it changes nothing."""
-        self._leases.release(request.key, workflow.now())
+        if request.key != self._id:
+            self._leases.release(request.key, workflow.now())
+
+    @workflow.signal
+    @guarded_signal
+    def granted(self, _grant: Granted | None = None) -> None:
+        """Everything goes on after a pause."""
+        if self._turn is not None:
+            self._turn.resumed = True
+
+    @workflow.signal
+    @guarded_signal
+    def upgrade(self) -> None:
+        """Continue as new as soon as nothing runs."""
+        self._upgrade = True
 
     @workflow.query
     def view(self) -> SessionView:
-        """Whether the session is active, and who holds it."""
+        """Whether the session is active, who holds it, and how its conversation stands."""
         return session_view(self._state)
 
     @workflow.query
     def queue(self) -> SessionQueue:
-        """Who waits for it."""
+        """Who waits for it, and which messages."""
         return session_queue(self._state)
 
-    # The loop
+    @workflow.query
+    def answer(self, request: AskTurn) -> TurnAnswer:
+        """What became of a message, or of a turn."""
+        return turn_answer(self._state, request)
 
-    async def _wait_for_work(self) -> None:
-        due = self._leases.next_check()
+    def _accept(self, message: InboundMessage) -> MessageAccepted:
+        self._inbox.rules = self._state.rules
+        arrival = self._inbox.accept(message, workflow.now(), self._new_turn_id())
+        if arrival.stop:
+            self._stop(StopSession().reason)
+        return arrival.answer
+
+    def _stop(self, reason: str) -> Stopped:
+        turn = cancel_turn(self._state.inbox, reason)
+        if turn is not None:
+            return Stopped(stopped="turn", owner=turn.turn_id)
+        holder = next(iter(self._state.leases.holders), None)
+        if holder is None or holder.kind != LeaseKind.AUTOMATION:
+            return Stopped()
+        self._stops.append(StopHolder(owner=holder.owner, request=StopSession(reason=reason)))
+        return Stopped(stopped="automation", owner=holder.owner)
+
+    # The gate
+
+    async def _wait_for_work(self, beside: list["asyncio.Task[None]"]) -> None:
+        due = self._next_check()
         until = IDLE_AFTER if due is None else _until(due)
         try:
             await workflow.wait_condition(
                 # A holder that came or went changes when to look next.
                 lambda: (
                     self._has_work()
-                    or self._wants_renewal()
-                    or self._leases.next_check() != due
+                    or self._may_renew()
+                    or self._next_check() != due
                     or self._is_over()
+                    or any(task.done() for task in beside)
                 ),
                 timeout=until,
                 timeout_summary="look at the holder" if due else "nobody wants the session",
             )
         except TimeoutError:
             return
+        for task in beside:
+            if task.done():
+                task.result()
 
     def _has_work(self) -> bool:
         leases = self._state.leases
-        return bool(leases.grants or leases.interrupts)
+        return bool(leases.grants or leases.interrupts or self._stops)
 
     def _is_over(self) -> bool:
-        info, leases = workflow.info(), self._state.leases
-        busy = leases.holders or leases.waiting or self._has_work()
+        info, leases, inbox = workflow.info(), self._state.leases, self._state.inbox
+        talking = inbox.turn or inbox.waiting or inbox.settled
+        busy = leases.holders or leases.waiting or talking or self._has_work()
         since = max([one.ended_at for one in leases.remembered], default=info.start_time)
+        since = max(since, inbox.last_at or since)
         return not busy and workflow.now() - since >= IDLE_AFTER
+
+    def _may_renew(self) -> bool:
+        """Whether to continue as new: it is time, and all that is at work has been put down."""
+        inbox = self._state.inbox
+        if inbox.turn or inbox.settled or self._writing or not self._wants_renewal():
+            return False
+        return not rows_to_keep(inbox, self._state.key)
 
     def _wants_renewal(self) -> bool:
         info = workflow.info()
         return (
-            info.is_continue_as_new_suggested()
+            self._upgrade
+            or info.is_continue_as_new_suggested()
             or workflow.now() - info.start_time > MAX_AGE
             or info.is_target_worker_deployment_version_changed()
         )
 
+    def _next_check(self) -> datetime | None:
+        return None if self._holds_itself() else self._leases.next_check()
+
     async def _send_out(self) -> None:
-        """Tell those whose turn has come, and those who have to let go."""
+        """Tell those whose turn has come, and those who have to let go or to stop."""
         for grant in self._leases.take_grants():
+            if grant.owner == self._id:
+                continue
             if not await _signal(grant.owner, "granted", grant.signal):
                 self._leases.lose(grant.signal.token, workflow.now())
         for lease in self._leases.take_interrupts():
             if not await _signal(lease.owner, "interrupt", lease):
                 self._leases.lose(lease.token, workflow.now())
+        stops, self._stops = self._stops, []
+        for stop in stops:
+            await _signal(stop.owner, "cancel", stop.request)
 
     async def _check_leases(self) -> None:
         """Look at holders whose lease is over; a lease is a time to check, not to expire."""
-        due = self._leases.due(workflow.now())
+        due = [lease for lease in self._leases.due(workflow.now()) if lease.owner != self._id]
         if not due:
             return
         found = await workflow.execute_activity_method(
@@ -148,10 +286,168 @@ class Session:
             else:
                 self._leases.extend(lease.token, workflow.now())
 
+    def _holds_itself(self) -> bool:
+        return any(holder.owner == self._id for holder in self._state.leases.holders)
+
+    async def _let_in(self) -> None:
+        """Wait until a turn of the session's own holds it; automation lets go within 10 s."""
+        turn = self._state.inbox.turn
+        if turn is None or self._holds_itself():
+            return
+        request = RequestLease(
+            owner=self._id,
+            request_id=turn.turn_id,
+            kind=LeaseKind.USER,
+            lease_seconds=int(OWN_LEASE.total_seconds()),
+            checked=True,
+        )
+        answer = self._leases.request(request, workflow.now())
+        if answer.decision != LeaseDecision.GRANTED:
+            await workflow.wait_condition(self._holds_itself)
+
+    # The conversation
+
+    async def _converse(self) -> None:
+        """Answer what comes, one turn after the other."""
+        inbox = self._state.inbox
+        while True:
+            await self._wait_for_turn()
+            if inbox.turn is not None:
+                self._show_busy()
+                self._turn = ChatTurn(self._state, inbox.turn, self._let_in)
+                await self._turn.run()
+                self._turn = None
+                self._describe()
+            if not inbox.turn and not inbox.waiting:
+                # What waits meanwhile has its turn when the user has none left.
+                self._leases.release(self._id, workflow.now())
+                self._show_idle()
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until there is a turn, or nothing is left to hold the session for."""
+        inbox = self._state.inbox
+        while inbox.turn is None:
+            if self._has_due():
+                rules = self._state.rules or SessionRules()
+                take_turn(inbox, rules, workflow.now(), self._new_turn_id())
+                return
+            if self._is_done():
+                return
+            due = self._drains_at()
+            try:
+                await workflow.wait_condition(
+                    # Of a later time the timer need not know: it looks again when it fires.
+                    lambda: (
+                        inbox.turn is not None
+                        or self._has_due()
+                        or self._is_done()
+                        or self._drains_before(due)  # noqa: B023 - waited for here
+                    ),
+                    timeout=None if due is None else _until(due),
+                    timeout_summary="until no more messages come",
+                )
+            except TimeoutError:
+                continue
+
+    def _drains_at(self) -> datetime | None:
+        """When what waits is answered; null when nothing does, or not in this execution."""
+        inbox = self._state.inbox
+        return None if not inbox.waiting or self._wants_renewal() else inbox.drain_at
+
+    def _drains_before(self, due: datetime | None) -> bool:
+        """Whether a timer until `due` would fire too late, or for nothing."""
+        now = self._drains_at()
+        if now is None or due is None:
+            return now is not due
+        return now < due
+
+    def _is_done(self) -> bool:
+        """Whether the session is held, or shown as busy, for nothing."""
+        inbox = self._state.inbox
+        return not (inbox.turn or inbox.waiting) and (self._busy or self._holds_itself())
+
+    def _new_turn_id(self) -> str:
+        bits = workflow.random().getrandbits(RANDOM_BITS)
+        return turn_id(self._state.key, workflow.now(), bits)
+
+    def _has_due(self) -> bool:
+        return is_due(self._state.inbox, workflow.now()) and not self._wants_renewal()
+
+    def _show_busy(self) -> None:
+        """Say once per conversation that it goes on: an event each."""
+        self._describe()
+        if not self._busy:
+            self._busy = True
+            scope = self._state.inbox.scope
+            workflow.upsert_search_attributes(
+                [
+                    attributes.STATUS.value_set(BUSY),
+                    attributes.SCOPE.value_set(attributes.capped(scope.text if scope else "")),
+                ]
+            )
+
+    def _show_idle(self) -> None:
+        self._busy = False
+        workflow.upsert_search_attributes([attributes.STATUS.value_set(IDLE)])
+        self._describe()
+
+    # The books
+
+    async def _keep_books(self) -> None:
+        """Write how messages ended, and keep texts before the session continues as new."""
+        while True:
+            await workflow.wait_condition(lambda: bool(self._to_write()))
+            self._writing = True
+            rows = self._to_write()
+            try:
+                await workflow.execute_activity_method(
+                    TurnActivities.record_messages,
+                    RecordMessages(rows=rows),
+                    task_queue=RUNS_QUEUE,
+                    start_to_close_timeout=timeouts.LEDGER_START_TO_CLOSE,
+                    retry_policy=timeouts.ENTITY_RETRY,
+                    summary="record messages",
+                )
+            except ActivityError as error:
+                # What is worth a retry was retried; a person has to look, and nothing is lost.
+                workflow.logger.error("messages were not recorded: %s", error)
+                await workflow.sleep(WRITE_AGAIN, summary="messages were not recorded")
+                continue
+            inbox, written = self._state.inbox, {id(row) for row in rows}
+            inbox.settled = [row for row in inbox.settled if id(row) not in written]
+            mark_kept(inbox, [row for row in rows if row.status == MessageFate.WAITING])
+            self._writing = False
+
+    def _to_write(self) -> list[InboundRecord]:
+        """The rows to write now; what can be written with the end of a turn waits for it."""
+        inbox = self._state.inbox
+        if inbox.settled and (inbox.turn is None or len(inbox.settled) >= ROWS_UNWRITTEN):
+            weight, rows = 0, list[InboundRecord]()
+            for row in inbox.settled[:ROWS_AT_ONCE]:
+                weight += len((row.text or "").encode())
+                if rows and weight > ROWS_BYTES_AT_ONCE:
+                    break
+                rows.append(row)
+            return rows
+        if inbox.turn is None and self._wants_renewal():
+            return rows_to_keep(inbox, self._state.key)
+        return []
+
     def _describe(self) -> None:
         view = session_view(self._state)
         held = f"held by `{view.holder.owner}`" if view.holder else "idle"
-        workflow.set_current_details(f"**{view.key}** is {held}, {view.waiting} waiting")
+        turn = f", turn `{view.turn.turn_id}` is {view.turn.stage}" if view.turn else ""
+        queued = f", {view.queued} messages wait" if view.queued else ""
+        workflow.set_current_details(
+            f"**{view.key}** is {held}{turn}, {view.waiting} waiting{queued}"
+        )
+
+
+class StopHolder(BaseModel):
+    """Automation that is to be stopped."""
+
+    owner: str
+    request: StopSession
 
 
 async def _signal(workflow_id: str, name: str, value: BaseModel) -> bool:

@@ -105,17 +105,11 @@ class SessionGate:
         try:
             await workflow.wait_condition(lambda: task.done() or self._interrupted)
         except asyncio.CancelledError:
-            task.cancel()
-            # The work says what it has spent when it has ended, not before.
-            await workflow.wait([task])
+            await _ended(task)
             raise
         if not self._interrupted:
             return await task
-        task.cancel()
-        await workflow.wait([task])
-        if not task.cancelled():
-            # A fault that came with the interrupt is of no interest: the work is done again.
-            task.exception()
+        await _ended(task)
         raise Interrupted
 
     async def release(self) -> None:
@@ -130,3 +124,12 @@ class SessionGate:
     @property
     def _request_id(self) -> str:
         return f"{self._owner}:{self.turn}"
+
+
+async def _ended(task: "asyncio.Task[Any]") -> None:
+    """Cancel work, and wait until it has said what it has spent."""
+    task.cancel()
+    await workflow.wait([task])
+    if not task.cancelled():
+        # A fault that comes now is of no interest: the work is done again, or not wanted.
+        task.exception()

@@ -28,7 +28,12 @@ async def tell_lost(lost: LostRun) -> None:
         )
     await workflow.execute_activity_method(
         DeliveryActivities.finish_run,
-        FinishRun(record=lost.record, parts=parts),
+        FinishRun(
+            record=lost.record,
+            parts=parts,
+            scope=lost.scope or None,
+            events=lost.events,
+        ),
         task_queue=RUNS_QUEUE,
         start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
         heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,

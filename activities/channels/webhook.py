@@ -35,6 +35,8 @@ _NOT_SENT: Final = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
 )
+# Said by a proxy that has passed the request on, and does not know what became of it.
+_SAID_BETWEEN: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 _ID_HEADERS: Final = ("webhook-id", "x-message-id")
 
 
@@ -94,6 +96,11 @@ class WebhookSender:
         try:
             if response.status_code == HTTPStatus.GONE and message.reply_to:
                 raise MessageGone("the message to reply to is gone")
+            if response.status_code in _SAID_BETWEEN:
+                raise Ambiguous(
+                    f"something before the receiver answered HTTP {response.status_code}; the "
+                    "text may have arrived"
+                )
             if not response.is_success:
                 raise Refused(f"the receiver answered HTTP {response.status_code}")
             return await self._message_id(response) or message.key

@@ -9,12 +9,14 @@ Invariants:
        that saw the same number of attempts one begins.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, or_, select, update
 
 from activities.store.errors import StoreError
+from activities.store.key_ranges import begins, bounds
 from activities.store.tables import outbox
 from activities.store.urls import shown
 from activities.store.writes import insert, or_nothing
@@ -36,18 +38,26 @@ _OF_RUN: Final = (
     .where(outbox.c.run_id == bindparam("of_run"))
     .order_by(outbox.c.created_at, outbox.c.occurrence_id)
 )
-# A range of keys instead of LIKE, whose use of the index depends on the database's collation.
 _LAST_SENT: Final = (
     select(outbox.c.sent_at)
-    .where(
-        outbox.c.occurrence_id >= bindparam("start"),
-        outbox.c.occurrence_id < bindparam("end"),
-        outbox.c.status == DeliveryStatus.SENT,
-    )
+    .where(begins(outbox.c.occurrence_id), outbox.c.status == DeliveryStatus.SENT)
     .order_by(outbox.c.sent_at.desc())
     .limit(1)
 )
-_NEWEST: Final = select(outbox).order_by(outbox.c.created_at.desc(), outbox.c.occurrence_id)
+_KEYS: Final = select(outbox.c.occurrence_id).where(begins(outbox.c.occurrence_id))
+_SENT_AS: Final = (
+    select(outbox.c.occurrence_id).where(outbox.c.message_id == bindparam("called")).limit(1)
+)
+_NEWEST: Final = select(outbox).order_by(outbox.c.created_at.desc(), outbox.c.occurrence_id.desc())
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries are wanted; null is any. `before` are time and key of the last one known."""
+
+    scope: str | None = None
+    status: DeliveryStatus | None = None
+    before: tuple[datetime, str] | None = None
 
 
 class Outbox:
@@ -123,26 +133,38 @@ class Outbox:
 
     def last_sent(self, prefix: str) -> datetime | None:
         """When the last text whose key begins so was sent; null if none was."""
-        found = self._connection.execute(_LAST_SENT, {"start": prefix, "end": _after(prefix)})
+        found = self._connection.execute(_LAST_SENT, bounds(prefix))
         sent_at: datetime | None = found.scalar_one_or_none()
         return sent_at
 
-    def listing(self, status: DeliveryStatus | None, limit: int) -> list[Delivery]:
-        """The newest deliveries first, of one status or of all."""
-        query = _NEWEST if status is None else _NEWEST.where(outbox.c.status == status)
+    def listing(self, wanted: DeliveryFilter, limit: int) -> list[Delivery]:
+        """The newest deliveries first."""
+        query = _NEWEST
+        if wanted.scope is not None:
+            query = query.where(outbox.c.scope == wanted.scope)
+        if wanted.status is not None:
+            query = query.where(outbox.c.status == wanted.status)
+        if wanted.before is not None:
+            at, key = wanted.before
+            same = and_(outbox.c.created_at == at, outbox.c.occurrence_id < key)
+            query = query.where(or_(outbox.c.created_at < at, same))
         found = self._connection.execute(query.limit(limit))
         return [_delivery(row) for row in found.mappings()]
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys that begin so."""
+        return list(self._connection.execute(_KEYS, bounds(prefix)).scalars())
+
+    def was_sent_as(self, message_id: str) -> bool:
+        """Whether a channel calls a text of ours so."""
+        found = self._connection.execute(_SENT_AS, {"called": message_id})
+        return found.first() is not None
 
     def _stored(self, occurrence_id: str) -> Delivery:
         if stored := self.get(occurrence_id):
             return stored
         address = shown(self._connection.engine.url)
         raise StoreError(f"the store {address} has no delivery {occurrence_id!r}")
-
-
-def _after(prefix: str) -> str:
-    """The first key after all those that begin with a prefix."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _delivery(row: RowMapping) -> Delivery:

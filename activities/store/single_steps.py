@@ -9,11 +9,17 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
+from activities.store.approvals import ApprovalTable
 from activities.store.engine import Database
+from activities.store.inbound import InboundTable
+from activities.store.job_actions import JobActionTable
+from activities.store.jobs import JobTable
 from activities.store.llm_calls import LlmCallTable
 from activities.store.outbox import Outbox
 from activities.store.runs import RunTable
+from activities.store.standing_grants import StandingGrantTable
 from activities.store.threads import ThreadTable
+from activities.store.turns import TurnTable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,6 +72,23 @@ class ThreadSteps(_Steps[ThreadTable]):
     message = _Step(ThreadTable.message, Database.read)
 
 
+class TurnSteps(_Steps[TurnTable]):
+    """Steps of `TurnTable`."""
+
+    put = _Step(TurnTable.put, Database.write)
+    get = _Step(TurnTable.get, Database.read)
+    of_session = _Step(TurnTable.of_session, Database.read)
+
+
+class InboundSteps(_Steps[InboundTable]):
+    """Steps of `InboundTable`."""
+
+    put = _Step(InboundTable.put, Database.write)
+    texts = _Step(InboundTable.texts, Database.read)
+    of_session = _Step(InboundTable.of_session, Database.read)
+    counts = _Step(InboundTable.counts, Database.read)
+
+
 class LlmCallSteps(_Steps[LlmCallTable]):
     """Steps of `LlmCallTable`."""
 
@@ -84,3 +107,40 @@ class OutboxSteps(_Steps[Outbox]):
     get = _Step(Outbox.get, Database.read)
     of_run = _Step(Outbox.of_run, Database.read)
     listing = _Step(Outbox.listing, Database.read)
+
+
+class JobSteps(_Steps[JobTable]):
+    """Steps of `JobTable`."""
+
+    put = _Step(JobTable.put, Database.write)
+    get = _Step(JobTable.get, Database.read)
+    of_run = _Step(JobTable.of_run, Database.read)
+    listing = _Step(JobTable.listing, Database.read)
+
+
+class JobActionSteps(_Steps[JobActionTable]):
+    """Steps of `JobActionTable`."""
+
+    begin = _Step(JobActionTable.begin, Database.write)
+    end = _Step(JobActionTable.end, Database.write)
+    get = _Step(JobActionTable.get, Database.read)
+    of_run = _Step(JobActionTable.of_run, Database.read)
+    of_job = _Step(JobActionTable.of_job, Database.read)
+
+
+class ApprovalSteps(_Steps[ApprovalTable]):
+    """Steps of `ApprovalTable`."""
+
+    put = _Step(ApprovalTable.put, Database.write)
+    consume = _Step(ApprovalTable.consume, Database.write)
+    get = _Step(ApprovalTable.get, Database.read)
+    listing = _Step(ApprovalTable.listing, Database.read)
+
+
+class StandingGrantSteps(_Steps[StandingGrantTable]):
+    """Steps of `StandingGrantTable`."""
+
+    put = _Step(StandingGrantTable.put, Database.write)
+    get = _Step(StandingGrantTable.get, Database.read)
+    of_routine = _Step(StandingGrantTable.of_routine, Database.read)
+    revoke = _Step(StandingGrantTable.revoke, Database.write)

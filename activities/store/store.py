@@ -11,14 +11,31 @@ from typing import Self, TypeVar, TypeVarTuple
 
 from sqlalchemy import Connection, select
 
+from activities.store.approvals import ApprovalTable
 from activities.store.engine import Database
+from activities.store.inbound import InboundTable
+from activities.store.job_actions import JobActionTable
+from activities.store.jobs import JobTable
 from activities.store.ledger import Ledger
 from activities.store.llm_calls import LlmCallTable
 from activities.store.migrator import describe, migrate
 from activities.store.outbox import Outbox
 from activities.store.runs import RunTable
-from activities.store.single_steps import LlmCallSteps, OutboxSteps, RunSteps, ThreadSteps
+from activities.store.single_steps import (
+    ApprovalSteps,
+    InboundSteps,
+    JobActionSteps,
+    JobSteps,
+    LlmCallSteps,
+    OutboxSteps,
+    RunSteps,
+    StandingGrantSteps,
+    ThreadSteps,
+    TurnSteps,
+)
+from activities.store.standing_grants import StandingGrantTable
 from activities.store.threads import ThreadTable
+from activities.store.turns import TurnTable
 from activities.store.urls import read_url
 
 Arguments = TypeVarTuple("Arguments")
@@ -34,16 +51,28 @@ class Store:
     Attributes:
         runs: What happened to each run.
         threads: Conversations and their messages.
+        turns: What became of each chat turn.
+        inbound: Messages to sessions.
         calls: Calls of models.
         outbox: Texts for people.
+        jobs: What became of each job.
+        actions: Calls of tools.
+        approvals: What people were asked.
+        grants: Which calls need not be asked for again.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.runs = RunSteps(database, RunTable)
         self.threads = ThreadSteps(database, ThreadTable)
+        self.turns = TurnSteps(database, TurnTable)
+        self.inbound = InboundSteps(database, InboundTable)
         self.calls = LlmCallSteps(database, LlmCallTable)
         self.outbox = OutboxSteps(database, Outbox)
+        self.jobs = JobSteps(database, JobTable)
+        self.actions = JobActionSteps(database, JobActionTable)
+        self.approvals = ApprovalSteps(database, ApprovalTable)
+        self.grants = StandingGrantSteps(database, StandingGrantTable)
 
     async def read(self, work: Callable[[Ledger, *Arguments], T], *arguments: *Arguments) -> T:
         """Read; what is read belongs to one moment on SQLite, to one each statement on PostgreSQL.

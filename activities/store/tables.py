@@ -12,6 +12,7 @@ Invariants:
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -31,6 +32,12 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+
+def _later(target: str) -> ForeignKey:
+    """A reference that closes a circle: enforced when the transaction ends."""
+    return ForeignKey(target, deferrable=True, initially="DEFERRED", use_alter=True)
+
 
 threads = Table(
     "threads",
@@ -67,7 +74,8 @@ runs = Table(
     Column("tokens_out", BigInteger),
     Column("cost_micros", BigInteger),
     Column("warnings", JSON, nullable=False),
-    Column("job_id", Key),
+    # The job refers to its run as well: looked at when the transaction ends.
+    Column("job_id", Key, _later("jobs.id")),
     Column("thread_id", Key, ForeignKey("threads.id")),
     UniqueConstraint("workflow_id"),
     Index(None, "routine_id", "occurred_at"),
@@ -132,7 +140,7 @@ llm_calls = Table(
     Column("id", Key, primary_key=True),
     Column("run_id", Key, ForeignKey("runs.id")),
     Column("turn_id", Key, ForeignKey("turns.id")),
-    Column("job_id", Key),
+    Column("job_id", Key, ForeignKey("jobs.id")),
     Column("goal_id", Key),
     Column("sequence", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -151,7 +159,108 @@ llm_calls = Table(
     Column("started_at", Instant, nullable=False),
     Index(None, "run_id"),
     Index(None, "turn_id"),
+    Index(None, "job_id"),
     Index(None, "started_at"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("run_id", Key, ForeignKey("runs.id")),
+    Column("routine_id", Key),
+    Column("goal_id", Key),
+    Column("title", StoredText, nullable=False),
+    Column("description", StoredText, nullable=False),
+    Column("status", StoredText, nullable=False),
+    Column("iteration", Integer, nullable=False),
+    Column("max_iterations", Integer, nullable=False),
+    Column("recoveries", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("session_key", StoredText, nullable=False),
+    Column("thread_id", Key, ForeignKey("threads.id")),
+    Column("user_id", StoredText, nullable=False),
+    Column("scope", StoredText, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("waiting_for", StoredText),
+    Column("result", StoredText),
+    Column("error", StoredText),
+    Column("tokens_in", BigInteger),
+    Column("tokens_out", BigInteger),
+    Column("cost_micros", BigInteger),
+    Column("limit_reached", Boolean, nullable=False),
+    Column("revision", Integer, nullable=False),
+    UniqueConstraint("run_id"),
+    Index(None, "status", "created_at"),
+    Index(None, "created_at"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("tool", StoredText, nullable=False),
+    Column("version", StoredText, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("digest", StoredText, nullable=False),
+    Column("run_id", Key, ForeignKey("runs.id")),
+    Column("job_id", Key, ForeignKey("jobs.id")),
+    Column("action_id", Key, _later("job_actions.id")),
+    Column("scope", StoredText, nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("status", StoredText, nullable=False),
+    Column("decided_by", StoredText),
+    Column("decided_at", Instant),
+    Column("reason", StoredText),
+    Index(None, "status", "requested_at"),
+    Index(None, "run_id"),
+    Index(None, "job_id"),
+)
+
+job_actions = Table(
+    "job_actions",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+    Column("run_id", Key, ForeignKey("runs.id")),
+    Column("turn_id", Key, ForeignKey("turns.id")),
+    Column("job_id", Key, ForeignKey("jobs.id")),
+    Column("user_id", Key, nullable=False),
+    Column("tool", Key, nullable=False),
+    Column("version", StoredText, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("arguments_digest", StoredText, nullable=False),
+    Column("output", StoredText),
+    Column("status", StoredText, nullable=False),
+    Column("error", StoredText),
+    Column("approval_id", Key, ForeignKey("approvals.id")),
+    Column("truncated", Boolean, nullable=False),
+    Column("original_bytes", BigInteger),
+    Column("duration_ms", BigInteger),
+    Column("cost_micros", BigInteger),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("caller", StoredText, nullable=False),
+    Index(None, "run_id", "sequence"),
+    Index(None, "turn_id"),
+    Index(None, "job_id", "sequence"),
+    Index(None, "user_id", "tool", "started_at"),
+    Index(None, "started_at"),
+)
+
+standing_grants = Table(
+    "standing_grants",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("routine_id", Key, nullable=False),
+    Column("tool", StoredText, nullable=False),
+    Column("version", StoredText, nullable=False),
+    Column("granted_by", StoredText, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "routine_id"),
 )
 
 budget_entries = Table(
@@ -197,6 +306,9 @@ outbox = Table(
     Column("error", StoredText),
     Column("created_at", Instant, nullable=False),
     Column("sent_at", Instant),
+    Column("scope", Key),
     Index(None, "run_id"),
     Index(None, "status", "created_at"),
+    Index(None, "scope", "created_at"),
+    Index(None, "message_id"),
 )

@@ -6,9 +6,9 @@ cleaning, audit) is the dispatch's; a tool does its one thing. Source: triggers-
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from domain.tool_specs import ToolCaller, ToolSpec
+from domain.tool_specs import Permission, ToolCaller, ToolSpec
 
 
 class ToolFailed(Exception):
@@ -49,3 +49,33 @@ class Tool(Protocol):
                 model without its details.
         """
         ...
+
+
+@runtime_checkable
+class DecidesPermission(Protocol):
+    """A tool whose permission depends on the call, such as a message to somebody else."""
+
+    def permission_of(self, arguments: Mapping[str, Any], caller: ToolCaller) -> Permission:
+        """The permission of a call whose arguments are valid; replaces that of the spec."""
+        ...
+
+
+@runtime_checkable
+class MayBeUnavailable(Protocol):
+    """A tool that what it needs may be missing for, such as a server that is down."""
+
+    def unavailable(self) -> str | None:
+        """Why it cannot be called now; null when it can."""
+        ...
+
+
+def permission_of_call(tool: Tool, arguments: Mapping[str, Any], caller: ToolCaller) -> Permission:
+    """The permission of one call, before what the operator's settings say."""
+    if isinstance(tool, DecidesPermission):
+        return tool.permission_of(arguments, caller)
+    return tool.spec.permission
+
+
+def why_unavailable(tool: Tool) -> str | None:
+    """Why a tool cannot be called now; null when it can."""
+    return tool.unavailable() if isinstance(tool, MayBeUnavailable) else None

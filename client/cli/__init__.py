@@ -19,16 +19,23 @@ import typer
 
 from client.cli import (
     admin,
+    approval,
+    audit,
     backfill,
     config,
+    cost,
+    delivery,
     doctor,
     event,
     gateway,
+    job,
     manifests,
     routine,
     run,
+    session,
     stack,
     system,
+    tool,
     watchdog,
 )
 from client.cli.options import command_group
@@ -37,6 +44,12 @@ from client.cli.problems import EXIT_INTERRUPTED, report
 app = command_group("Durable routines and goals for LLM agents, on Temporal.")
 app.add_typer(routine.app, name="routine")
 app.add_typer(run.app, name="run")
+app.add_typer(session.app, name="session")
+app.add_typer(job.app, name="job")
+app.add_typer(approval.app, name="approval")
+app.add_typer(delivery.app, name="delivery")
+app.add_typer(tool.app, name="tool")
+app.add_typer(audit.app, name="audit")
 app.add_typer(event.app, name="event")
 app.add_typer(config.app, name="config")
 app.add_typer(admin.app, name="admin")
@@ -44,6 +57,7 @@ backfill.add_to(routine.app)
 manifests.add_to(app)
 system.add_to(app)
 watchdog.add_to(app)
+cost.add_to(app)
 gateway.add_to(app)
 stack.add_to(app)
 doctor.add_to(app)

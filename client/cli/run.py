@@ -6,10 +6,12 @@ Invariant: exit code 1 says that a run failed, and only where the command has wa
 """
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.cli.actions import action_line, actions_of
 from client.cli.connected import connected
 from client.cli.options import command_group
 from client.cli.output import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from client.tickless import TicklessClient
     from domain.run_view import DeliveryView, RunView
     from domain.runs import RunRecord
+    from domain.tool_actions import ActionRecord
 
 app = command_group("Runs: single executions of a routine.")
 
@@ -53,16 +56,19 @@ def get(
     context: typer.Context,
     run: _Id,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the run's end.")] = False,
+    actions: Annotated[bool, typer.Option("--actions", help="Show its calls of tools.")] = False,
     output: OutputOption = None,
 ) -> None:
     """Show one run: status, times, tokens, cost, deliveries, reply."""
 
-    async def use(tickless: "TicklessClient") -> "tuple[RunView, str]":
+    async def use(tickless: "TicklessClient") -> "tuple[RunView, str, list[ActionRecord] | None]":
         view = await (tickless.runs.wait(run) if wait else tickless.runs.get(run))
-        return view, tickless.runs.ui_url(run)
+        # A run that was not let in has called nothing.
+        called = await actions_of(tickless, run) if actions and view.record.thread_id else []
+        return view, tickless.runs.ui_url(run), called if actions else None
 
-    view, ui_url = connected(context, use)
-    show_run(view, ui_url, output)
+    view, ui_url, called = connected(context, use)
+    show_run(view, ui_url, output, actions=called)
     if wait:
         exit_if_failed(view)
 
@@ -119,10 +125,20 @@ def cancel(
     show_run(view, ui_url, output)
 
 
-def show_run(view: "RunView", ui_url: str, output: OutputOption, *, with_text: bool = True) -> None:
+def show_run(
+    view: "RunView",
+    ui_url: str,
+    output: OutputOption,
+    *,
+    with_text: bool = True,
+    actions: "Sequence[ActionRecord] | None" = None,
+) -> None:
     """Print a run; its reply only where it was not shown already."""
     if wants_json(output):
-        print_json({**view.model_dump(mode="json"), "ui_url": ui_url})
+        shown = {**view.model_dump(mode="json"), "ui_url": ui_url}
+        if actions is not None:
+            shown["actions"] = [action.model_dump(mode="json") for action in actions]
+        print_json(shown)
         return
     from domain.notices import lateness
 
@@ -144,6 +160,7 @@ def show_run(view: "RunView", ui_url: str, output: OutputOption, *, with_text: b
             "tokens": _tokens(record),
             "cost": _cost(record),
             "deliveries": [_delivery(item) for item in view.deliveries],
+            "tools": [action_line(action) for action in actions or ()],
             "warnings": record.warnings,
             "reply": view.text if with_text else None,
             "ui": link(ui_url),

@@ -17,28 +17,49 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp
 
 from client.gateway import (
+    approvals,
     backfills,
     codec,
+    costs,
+    deliveries,
     events,
     health,
+    jobs,
     live,
     openapi,
     routines,
     runs,
     schedules,
+    sessions,
     system,
+    tools,
     watchdog,
     webhooks,
 )
 from client.gateway.layers import Layers
 from client.gateway.parts import Parts
-from client.gateway.paths import API
+from client.gateway.paths import API, SentPathRoute
 from client.gateway.permissions import COMMON_PROBLEMS, ReadToken
 from client.gateway.problems import Address, add_handlers
 
-# `live` before `runs`: both begin with a run's id.
+# `live` and `tools` before `runs`: all begin with a run's id.
 _OUTSIDE = (health, webhooks, codec)
-_NOUNS = (routines, backfills, events, live, runs, schedules, system, watchdog)
+_NOUNS = (
+    routines,
+    approvals,
+    backfills,
+    deliveries,
+    events,
+    jobs,
+    live,
+    tools,
+    runs,
+    schedules,
+    sessions,
+    system,
+    watchdog,
+    costs,
+)
 
 
 def create_app(parts: Parts, hosts: Collection[str]) -> ASGIApp:
@@ -88,7 +109,10 @@ async def _description(request: Request, _token: ReadToken) -> dict[str, Any]:
 
 def _addresses(router: APIRouter) -> list[Address]:
     routes = [route for route in router.routes if isinstance(route, APIRoute)]
-    return [(compile_path(route.path)[0], route.methods or ()) for route in routes]
+    return [
+        (compile_path(route.path)[0], route.methods or (), isinstance(route, SentPathRoute))
+        for route in routes
+    ]
 
 
 def _version() -> str:

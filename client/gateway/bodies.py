@@ -82,25 +82,49 @@ def parse_object(body: bytes) -> JsonObject:
     return cast("JsonObject", value)
 
 
-async def _read(request: Request, media_types: Collection[str]) -> JsonObject:
-    _check_encoding(request)
+async def whole_body(request: Request) -> bytes:
+    """The body as the bytes that came.
+
+    Raises:
+        DomainError: `payload_too_large`, or `invalid_field` on `body` when it does not arrive.
+    """
     pieces = request.stream()
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _limited(request, pieces)
+            return await _limited(request, pieces)
     except TimeoutError:
         raise DomainError(
             ErrorKind.INVALID_FIELD, "body", f"body did not arrive within {BODY_SECONDS} s"
         ) from None
+
+
+async def refuse_declared(request: Request) -> None:
+    """Refuse a body that is announced as too large, before anything else is done for it.
+
+    Raises:
+        DomainError: `payload_too_large`.
+    """
+    if _is_declared_too_large(request):
+        await drain(request.stream())
+        raise too_large_body()
+
+
+async def _read(request: Request, media_types: Collection[str]) -> JsonObject:
+    _check_encoding(request)
+    body = await whole_body(request)
     if body or "content-type" in request.headers:
         _check_media_type(request, media_types)
     return parse_object(body)
 
 
-async def _limited(request: Request, pieces: AsyncIterator[bytes]) -> bytes:
+def _is_declared_too_large(request: Request) -> bool:
     declared = request.headers.get("content-length", "")
+    return declared.isdecimal() and int(declared[:20]) > MAX_BYTES
+
+
+async def _limited(request: Request, pieces: AsyncIterator[bytes]) -> bytes:
     body = bytearray()
-    too_large = declared.isdecimal() and int(declared[:20]) > MAX_BYTES
+    too_large = _is_declared_too_large(request)
     while not too_large and (piece := await anext(pieces, None)) is not None:
         body += piece
         too_large = len(body) > MAX_BYTES

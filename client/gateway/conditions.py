@@ -1,6 +1,6 @@
 """Headers and parameters that say under which condition, and how long.
 
-Owns `If-Match`, `Idempotency-Key` and `wait`. Source: automation.md §6 and §13.
+Owns `If-Match`, `Idempotency-Key`, `wait` and `for`. Source: automation.md §6 and §13.
 """
 
 import re
@@ -67,23 +67,39 @@ def _wait(
     wait: Annotated[
         str | None,
         Query(
-            description="How long to wait for the run's end, at most 120 s. The run is then told "
-            "as it is.",
+            description="How long to wait for the end of what was asked for, at most 120 s. It is "
+            "then told as it is.",
             examples=["30s"],
             json_schema_extra={"pattern": "^[1-9][0-9]?s$"},
         ),
     ] = None,
 ) -> float | None:
-    if wait is None:
-        return None
-    match = _WAIT.fullmatch(wait.strip())
+    return None if wait is None else _seconds("wait", wait)
+
+
+def _for(
+    length: Annotated[
+        str | None,
+        Query(
+            alias="for",
+            description="How long to follow, at most 120 s; left out, until the reader closes.",
+            examples=["1s"],
+            json_schema_extra={"pattern": "^[1-9][0-9]?s$"},
+        ),
+    ] = None,
+) -> float | None:
+    return None if length is None else _seconds("for", length)
+
+
+def _seconds(name: str, text: str) -> float:
+    match = _WAIT.fullmatch(text.strip())
     seconds = int(match[1]) * (60 if match[2] == "m" else 1) if match else -1
     if not 0 <= seconds <= MAX_WAIT_SECONDS:
         raise DomainError(
             ErrorKind.INVALID_FIELD,
-            "wait",
-            f"wait must be seconds or minutes such as 30s, at most {MAX_WAIT_SECONDS}s, "
-            f"not {shown(wait)}",
+            name,
+            f"{name} must be seconds or minutes such as 30s, at most {MAX_WAIT_SECONDS}s, "
+            f"not {shown(text)}",
             ["30s"],
         )
     return float(seconds)
@@ -92,6 +108,7 @@ def _wait(
 IfMatch = Annotated[int | None, Depends(_if_match)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Wait = Annotated[float | None, Depends(_wait)]
+For = Annotated[float | None, Depends(_for)]
 
 
 def with_revision(body: dict[str, Any], if_match: int | None) -> dict[str, Any]:

@@ -13,10 +13,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from client.context import CallerContext
+from client.gateway.approvals import DecisionBody, ExtensionBody
 from client.gateway.backfills import BackfillBody
 from client.gateway.callers import header_name
+from client.gateway.deliveries import ResolveBody
 from client.gateway.events import EventBody, MessageBody
+from client.gateway.jobs import JobBody, JobMessageBody
 from client.gateway.paths import API
+from client.gateway.session_shapes import DESCRIBED as SESSIONS
 from client.gateway.shapes import DESCRIBED
 from client.settings.sections import ContextSettings
 
@@ -47,6 +51,34 @@ _LINKS: Final[Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]]] = {
             "watchRun": {"run_id": "$response.body#/run_id"},
         }
     },
+    "sendMessage": {
+        "202": {
+            "getSession": {"key": "$response.body#/session_key"},
+            "getMessage": {
+                "key": "$response.body#/session_key",
+                "message_id": "$response.body#/message_id",
+            },
+            "getQueue": {"key": "$response.body#/session_key"},
+            "editQueue": {"key": "$response.body#/session_key"},
+            "stopSession": {"key": "$response.body#/session_key"},
+        }
+    },
+    "createJob": {
+        "202": {
+            "getJob": {"job_id": "$response.body#/job_id"},
+            "listJobActions": {"job_id": "$response.body#/job_id"},
+            "pauseJob": {"job_id": "$response.body#/job_id"},
+            "resumeJob": {"job_id": "$response.body#/job_id"},
+            "cancelJob": {"job_id": "$response.body#/job_id"},
+            "sendToJob": {"job_id": "$response.body#/job_id"},
+        }
+    },
+    "listJobs": {"200": {"listJobs": {"cursor": "$response.body#/next_cursor"}}},
+    "extendApproval": {"200": {"getApproval": {"approval_id": "$response.body#/id"}}},
+    "decideApproval": {"200": {"getApproval": {"approval_id": "$response.body#/id"}}},
+    "listSessions": {"200": {"listSessions": {"cursor": "$response.body#/next_cursor"}}},
+    "listDeliveries": {"200": {"listDeliveries": {"cursor": "$response.body#/next_cursor"}}},
+    "resendDelivery": {"202": {"getDelivery": {"delivery_id": "$response.body#/occurrence_id"}}},
     "listRoutines": {"200": {"listRoutines": {"cursor": "$response.body#/next_cursor"}}},
 }
 
@@ -58,7 +90,18 @@ def describe(app: FastAPI, plain: Description) -> Description:
         app: The application.
         plain: What FastAPI makes of it.
     """
-    described: tuple[type[BaseModel], ...] = (*DESCRIBED, BackfillBody, EventBody, MessageBody)
+    described: tuple[type[BaseModel], ...] = (
+        *DESCRIBED,
+        *SESSIONS,
+        BackfillBody,
+        DecisionBody,
+        EventBody,
+        ExtensionBody,
+        JobBody,
+        JobMessageBody,
+        MessageBody,
+        ResolveBody,
+    )
     _, definitions = models_json_schema(
         [(model, "serialization") for model in described], ref_template=_REF
     )

@@ -4,6 +4,7 @@ Owns the one object that the application carries, and waiting that ends with the
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -61,14 +62,18 @@ class Parts:
             stop.cancel()
             await _abandon(task)
 
-    async def until_stopping(self, steps: AsyncIterator[T]) -> AsyncGenerator[T]:
-        """The steps, for as long as the gateway runs."""
+    async def until_stopping(
+        self, steps: AsyncIterator[T], seconds: float | None = None
+    ) -> AsyncGenerator[T]:
+        """The steps, for as long as the gateway runs, or for so many seconds."""
+        deadline = None if seconds is None else time.monotonic() + seconds
         stop = asyncio.ensure_future(self.stopping.wait())
         step: asyncio.Future[T] | None = None
         try:
             while True:
                 step = asyncio.ensure_future(_next(steps))
-                await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
+                left = None if deadline is None else max(deadline - time.monotonic(), 0)
+                await asyncio.wait({step, stop}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if not step.done():
                     return
                 try:

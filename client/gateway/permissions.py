@@ -17,6 +17,7 @@ from domain.errors import ErrorKind
 # The client that acts for whoever sent a request, whose token has the scope.
 Reader = Annotated[TicklessClient, Security(caller, scopes=[TokenScope.READ])]
 Runner = Annotated[TicklessClient, Security(caller, scopes=[TokenScope.RUN])]
+Approver = Annotated[TicklessClient, Security(caller, scopes=[TokenScope.APPROVE])]
 # The token alone, for what belongs to no caller.
 ReadToken = Annotated[Token, Security(authenticated, scopes=[TokenScope.READ])]
 AnyToken = Annotated[Token, Security(authenticated)]

@@ -32,8 +32,9 @@ RETRY_AFTER_SECONDS: Final = 5
 # Where a request's state has the reference under which its fault is logged.
 FAULT: Final = "tickless_fault"
 
-# What an address looks like, and its methods.
-Address = tuple[re.Pattern[str], Collection[str]]
+# What an address looks like, its methods, and whether it goes by the path as it was sent, in which
+# a slash of an id is still written %2F.
+Address = tuple[re.Pattern[str], Collection[str], bool]
 
 # What pydantic cannot say in the words of the specification.
 _EXPECTED: Final = {
@@ -144,8 +145,15 @@ async def _of_http(request: Request, error: Exception) -> Response:
 def _methods_at(request: Request) -> list[str]:
     """Every method that an address takes; the router's own answer names those of one route."""
     addresses: Sequence[Address] = request.app.state.addresses
-    path = request.scope["path"]
-    return sorted({name for form, methods in addresses if form.match(path) for name in methods})
+    read, sent = request.scope["path"], request.scope["raw_path"].decode("latin-1")
+    return sorted(
+        {
+            name
+            for form, methods, as_sent in addresses
+            if form.match(sent if as_sent else read)
+            for name in methods
+        }
+    )
 
 
 def _response(problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:

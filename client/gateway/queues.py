@@ -16,7 +16,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from client.connection import translated
-from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, WATCH_QUEUE
+from domain.identifiers import ENTITIES_QUEUE, LLM_QUEUE, RUNS_QUEUE, TOOLS_QUEUE, WATCH_QUEUE
 
 MAX_BACKLOG_AGE: Final = timedelta(seconds=60)
 # The server remembers pollers that are gone for minutes; one that lives asks again within one.
@@ -31,6 +31,7 @@ _LOOKED_AT: Final = (
     (RUNS_QUEUE, _WORKFLOW),
     (RUNS_QUEUE, _ACTIVITY),
     (LLM_QUEUE, _ACTIVITY),
+    (TOOLS_QUEUE, _ACTIVITY),
     (WATCH_QUEUE, _WORKFLOW),
     (WATCH_QUEUE, _ACTIVITY),
 )

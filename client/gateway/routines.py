@@ -89,8 +89,8 @@ async def create_routine(
     tickless: Runner, body: JsonBody, key: IdempotencyKey, response: Response
 ) -> RoutineCreated:
     """Create a routine; it is listed right after the answer."""
-    # With a key and no name the service makes the id of the key.
-    created = await tickless.routines.create(body, name=body.get("id"), idempotency_key=key)
+    # With a key and no `id` in the body the service makes the id of the key.
+    created = await tickless.routines.create(body, idempotency_key=key)
     location = {"Location": routine_url(created.id)}
     if created.routine is None:
         accepted = RoutineAccepted(id=created.id, workflow_id=created.workflow_id)

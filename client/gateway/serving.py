@@ -27,6 +27,7 @@ from client.gateway.callers import Callers
 from client.gateway.layers import LOOPBACK_NAMES
 from client.gateway.metrics import Metrics
 from client.gateway.parts import Parts
+from client.gateway.protocol import ProblemProtocol
 from client.gateway.rates import Rates
 from client.gateway.reachability import Reachability
 from client.gateway.watch import QueueWatch
@@ -94,6 +95,7 @@ async def running_gateway(
         server = _Server(
             uvicorn.Config(
                 create_app(parts, _hosts(settings)),
+                http=ProblemProtocol,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -14,7 +14,7 @@ Invariants:
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -56,6 +56,7 @@ class QueueWatch:
         max_backlog_age: timedelta = MAX_BACKLOG_AGE,
         max_poller_age: timedelta = MAX_POLLER_AGE,
         grace: timedelta = MAX_POLLER_AGE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A watch.
 
@@ -68,6 +69,7 @@ class QueueWatch:
             max_backlog_age: How long work may wait.
             max_poller_age: How long ago a poller may have asked.
             grace: From the first look, before workers that are missing are told of.
+            clock: Seconds that only grow; the time between posts is measured by it.
         """
         self._temporal = temporal
         self._target = target
@@ -77,6 +79,7 @@ class QueueWatch:
         self._max_backlog_age = max_backlog_age
         self._max_poller_age = max_poller_age
         self._grace = grace
+        self._clock = clock
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
         self._known: dict[str, FieldProblem] = {}
@@ -92,8 +95,7 @@ class QueueWatch:
                 problems = await self.look(max_age=timedelta())
                 if time.monotonic() - begun < self._grace.total_seconds():
                     problems = [item for item in problems if not item.field.startswith(_POLLERS)]
-                self._log_changes(problems)
-                await self._post(client, problems)
+                await self.tell(client, problems)
                 await asyncio.sleep(self._interval.total_seconds())
 
     async def look(self, max_age: timedelta = MAX_AGE) -> Sequence[FieldProblem]:
@@ -132,6 +134,11 @@ class QueueWatch:
             )
         return found
 
+    async def tell(self, client: httpx.AsyncClient, problems: Sequence[FieldProblem]) -> None:
+        """Log what has begun and ended since the last time, and post what is due."""
+        self._log_changes(problems)
+        await self._post(client, problems)
+
     def _log_changes(self, problems: Sequence[FieldProblem]) -> None:
         now = {problem.field: problem for problem in problems}
         for field, problem in now.items():
@@ -143,7 +150,7 @@ class QueueWatch:
         self._known = now
 
     async def _post(self, client: httpx.AsyncClient, problems: Sequence[FieldProblem]) -> None:
-        since = time.monotonic() - self._cooldown.total_seconds()
+        since = self._clock() - self._cooldown.total_seconds()
         due = [
             problem
             for problem in problems
@@ -159,7 +166,7 @@ class QueueWatch:
         if not answer.is_success:
             log.warning("the alert was refused", status=answer.status_code)
             return
-        self._posted.update({problem.field: time.monotonic() for problem in due})
+        self._posted.update({problem.field: self._clock() for problem in due})
 
     def _alert(self, problems: Sequence[FieldProblem]) -> Mapping[str, object]:
         return {

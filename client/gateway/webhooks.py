@@ -9,7 +9,6 @@ Invariants:
     3. The body is judged and kept as the bytes that came: nothing is unpacked.
 """
 
-import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
@@ -18,8 +17,9 @@ import structlog
 from fastapi import APIRouter, HTTPException, Request, Response, status
 
 from client.gateway.auth import note_change
-from client.gateway.bodies import BODY_SECONDS, MAX_BYTES, drain, too_large_body
+from client.gateway.bodies import refuse_declared, whole_body
 from client.gateway.buckets import Buckets
+from client.gateway.conditions import Wait
 from client.gateway.parts import parts_of
 from client.gateway.paths import status_url
 from client.gateway.problems import problem_responses
@@ -61,7 +61,7 @@ class WebhookDoor:
             failure = error
         known = found is not None or (failure is not None and paths.is_known(path))
         self._buckets.take(path if known else _UNKNOWN)
-        await _check_declared(request)
+        await refuse_declared(request)
         if failure is not None:
             raise failure
         # A routine that was made within the last second.
@@ -86,8 +86,11 @@ class WebhookDoor:
         ErrorKind.UNAVAILABLE,
     ),
 )
-async def post_delivery(request: Request, path: str, response: Response) -> RunAccepted:
-    """Deliver to a webhook: any content type, signed as its routine says."""
+async def post_delivery(request: Request, path: str, response: Response, wait: Wait) -> RunAccepted:
+    """Deliver to a webhook: any content type, signed as its routine says.
+
+    With `wait` a signed delivery is answered with its run, if that ends in time.
+    """
     parts = parts_of(request)
     door = parts.webhooks
     if not door.enabled:
@@ -97,10 +100,10 @@ async def post_delivery(request: Request, path: str, response: Response) -> RunA
     if webhook is None or webhook.status == RoutineStatus.DELETED:
         raise unknown_path()
     try:
-        body = await _body(request)
+        body = await whole_body(request)
         delivery = Delivery(joined_headers(request.headers.raw), body, datetime.now(UTC))
         await parts.reachability.check()
-        started = await door.webhooks.accept(webhook, delivery)
+        started = await door.webhooks.accept(webhook, delivery, signed=wait is not None)
     except UnreachableSecret as error:
         log.warning("a secret cannot be read", routine=webhook.routine_id, reasons=error.reasons)
         raise _hidden(webhook, error) from None
@@ -108,7 +111,11 @@ async def post_delivery(request: Request, path: str, response: Response) -> RunA
         raise _hidden(webhook, error) from None
     note_change(request, action="postDelivery", id=path, run=started.run_id)
     response.headers["Location"] = status_url(started.run_id)
-    return accepted_run(started)
+    answer = accepted_run(started)
+    if wait:
+        run = await parts.within(wait, door.webhooks.end_of(started.run_id))
+        answer = answer.model_copy(update={"run": run})
+    return answer
 
 
 def joined_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -137,29 +144,3 @@ def _check_framing(request: Request) -> None:
             "give content-length or transfer-encoding, not both",
             {"Connection": "close"},
         )
-
-
-async def _check_declared(request: Request) -> None:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > MAX_BYTES:
-        await drain(request.stream())
-        raise too_large_body()
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    pieces = request.stream()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in pieces:
-                body += piece
-                if len(body) > MAX_BYTES:
-                    break
-    except TimeoutError:
-        raise DomainError(
-            ErrorKind.INVALID_FIELD, "body", f"body did not arrive within {BODY_SECONDS} s"
-        ) from None
-    if len(body) > MAX_BYTES:
-        await drain(pieces)
-        raise too_large_body()
-    return bytes(body)

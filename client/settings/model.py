@@ -10,7 +10,9 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo
 
 from client.settings.channels import ChannelsSettings
+from client.settings.pruning import ContextPruningSettings
 from client.settings.queues import QueuesSettings
+from client.settings.sandbox import SandboxSettings
 from client.settings.sections import (
     DEFAULT_ENV_PREFIX,
     ContextSettings,
@@ -21,14 +23,19 @@ from client.settings.sections import (
     LocalModelSettings,
     LogSettings,
     Name,
+    Port,
     Seconds,
     Section,
     StoreSettings,
 )
 from client.settings.temporal import TemporalSettings
 from domain.budget import PriceTable, parse_usd
+from domain.chat_settings import ChatSettings
 from domain.errors import DomainError
+from domain.mcp_servers import McpServer
 from domain.model_chain import ModelSpec
+from domain.tool_specs import Permission
+from domain.tools import SandboxMode
 from domain.zones import require_zone
 
 
@@ -64,6 +71,12 @@ class Settings(Section):
     )
     job_timeout_seconds: Seconds = Field(
         default=3600, description="Working time of a full job; waiting does not count."
+    )
+    job_step_timeout_seconds: Seconds = Field(
+        default=300, description="Longest step of a full job: one model call or one tool call."
+    )
+    max_parallel_jobs: Count = Field(
+        default=5, description="Full jobs that run at a time; more wait their turn."
     )
     max_concurrent_runs: Count = Field(
         default=4, description="Model calls at a time, per worker; more wait in the queue."
@@ -102,6 +115,37 @@ class Settings(Section):
         validate_default=True,
         description="Folder of the files that routines read, one folder in it per scope.",
     )
+    tool_permissions: dict[Name, Permission] = Field(
+        default={},
+        description="Permissions of tools by name, each `allow`, `ask` or `deny`: a stricter one, "
+        "or `allow` for exactly this tool.",
+    )
+    approvers: list[Name] = Field(
+        default=[],
+        description="User ids of those who may decide approvals; empty is everybody in the scope.",
+    )
+    approval_timeout_seconds: Seconds = Field(
+        default=604_800, description="After this time an approval that nobody decided is denied."
+    )
+    sandbox_mode: SandboxMode = Field(
+        default=SandboxMode.DOCKER,
+        description="Where tools run that need a sandbox: `docker` in containers, `host` on this "
+        "machine without any protection, `off` nowhere.",
+    )
+    sandbox: SandboxSettings = Field(
+        default=SandboxSettings(), description="Limits of commands in the sandbox."
+    )
+    mcp_servers: list[McpServer] = Field(
+        default=[], description="MCP servers whose tools may be called."
+    )
+    tool_http_allowed_hosts: list[Name] = Field(
+        default=[],
+        description="Hosts that HTTP tools may reach although their addresses are private, each "
+        "`host` or `host:port`.",
+    )
+    tool_http_ports: list[Port] = Field(
+        default=[], description="Ports of HTTP tools on all hosts, besides 80, 443, 8080, 8443."
+    )
     openai_model: Name = Field(
         default="gpt-5-mini",
         description="The one model used when `models` is empty and OPENAI_API_KEY or "
@@ -125,6 +169,15 @@ class Settings(Section):
     channels: ChannelsSettings = Field(
         default=ChannelsSettings(),
         description="Where texts are delivered, by name; `default` takes what no channel claims.",
+    )
+    chat: ChatSettings = Field(
+        default=ChatSettings(),
+        description="How conversations behave: what waits, what gives way, where answers hang.",
+    )
+    context_pruning: ContextPruningSettings = Field(
+        default=ContextPruningSettings(),
+        description="What of a conversation goes into a prompt, and what happens when that is too "
+        "long for the model.",
     )
     context: ContextSettings = Field(
         default=ContextSettings(),

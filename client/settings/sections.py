@@ -76,7 +76,7 @@ class StoreSettings(Section):
     )
     url: Annotated[SecretStr, AfterValidator(_database_in_folder)] = Field(
         default_factory=lambda data: SecretStr(
-            f"sqlite+aiosqlite:///{(data['folder'] / 'tickless.db').as_posix()}"
+            f"sqlite:///{(data['folder'] / 'tickless.db').as_posix()}"
         ),
         description="SQLAlchemy address of the ledger, or a reference (`env:NAME`, `file:PATH`). "
         "Left out: the SQLite file tickless.db in `store.folder`. Its password is never shown.",

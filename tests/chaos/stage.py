@@ -1,4 +1,4 @@
-"""The stage of the chaos tests: a durable server, workers in processes, and what must hold at last.
+"""The stage of the chaos tests: a server, workers in processes, and what must hold at last.
 
 Owns the claim that all of them make: whatever was killed, the run happened once. The ledger is read
 from its file, histories from the server.
@@ -24,10 +24,20 @@ from worker.temporal_server import DevServer
 
 @asynccontextmanager
 async def staged(folder: Path, **overrides: str) -> AsyncGenerator[tuple[DevServer, Harness]]:
-    """A server that keeps what it knows in a file, and a harness without workers."""
+    """A server and a harness without workers."""
+    async with (
+        running_server(folder) as server,
+        running_harness(folder / "tickless", server, queues=(), **overrides) as harness,
+    ):
+        yield server, harness
+
+
+@asynccontextmanager
+async def durably_staged(folder: Path) -> AsyncGenerator[tuple[DevServer, Harness]]:
+    """The same with a server that keeps what it knows in a file, so that it can be killed."""
     async with (
         running_server(folder, db_file=folder / "temporal.db") as server,
-        running_harness(folder / "tickless", server, queues=(), **overrides) as harness,
+        running_harness(folder / "tickless", server, queues=()) as harness,
     ):
         yield server, harness
 

@@ -20,8 +20,8 @@ from tests.chaos.stage import (
     asked,
     assert_counted,
     assert_happened_once,
+    durably_staged,
     ended,
-    staged,
     streaming,
 )
 from tests.support.harness import Harness, until
@@ -47,7 +47,10 @@ def _full_minute(after: datetime) -> datetime:
 
 
 async def test_the_server_is_killed_in_the_middle_of_everything(tmp_path: Path) -> None:
-    async with staged(tmp_path) as (server, harness), worker_process(harness) as worker:
+    async with (
+        durably_staged(tmp_path) as (server, harness),
+        worker_process(harness) as worker,
+    ):
         early, late = threading.Event(), threading.Event()
         meanwhile = await harness.routine(Reply("During.", usage=Usage(30, 4), gate=early))
         waiting = await harness.routine(Reply("After.", gate=late))
@@ -117,7 +120,7 @@ async def _scheduled(harness: Harness, routine: str) -> list[RunRecord]:
 
 async def test_a_log_that_nobody_reads_does_not_stall_the_worker(tmp_path: Path) -> None:
     with _full_pipe() as pipe:
-        async with staged(tmp_path) as (server, harness):
+        async with durably_staged(tmp_path) as (server, harness):
             worker = WorkerProcess(harness, errors=pipe)
             try:
                 await worker.start()
@@ -152,7 +155,7 @@ def _full_pipe() -> Generator[int]:
 
 
 async def test_what_was_accepted_without_a_worker_is_kept(tmp_path: Path) -> None:
-    async with staged(tmp_path) as (server, harness):
+    async with durably_staged(tmp_path) as (server, harness):
         name = harness.name()
         harness.scripts.on(name, Reply("In the end."))
         body = {"prompt": f"Do {name}.", "trigger": {"type": "manual"}, "notify": FILE}

@@ -15,6 +15,7 @@ from tests.chaos.stage import (
     asked,
     assert_counted,
     assert_happened_once,
+    durably_staged,
     ended,
     lines,
     staged,
@@ -36,7 +37,7 @@ def _is_at(harness: Harness, run: str, stage: RunStage) -> Callable[[], Awaitabl
 
 
 async def test_the_pause_survives_worker_and_server(tmp_path: Path) -> None:
-    async with staged(tmp_path) as (server, harness):
+    async with durably_staged(tmp_path) as (server, harness):
         async with worker_process(harness, "first") as first:
             gate = threading.Event()
             lost = await harness.routine(Hang("half an ans", 1), Reply("After the pause."))

@@ -26,6 +26,7 @@ from tests.chaos.stage import (
     asked,
     assert_counted,
     assert_happened_once,
+    durably_staged,
     ended,
     ledger,
     staged,
@@ -35,8 +36,7 @@ from tests.support.model_server import Call
 from tests.support.model_steps import Reply
 from tests.support.worker_process import worker_process
 
-# Each of these fills the processor; two at a time would measure each other.
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("heavy")]
+pytestmark = pytest.mark.chaos
 
 SCHEDULED = TRIGGERED = 20
 # Time to make the routines in.
@@ -46,6 +46,8 @@ SLOW = Reply("A longer answer.", chunks=8, delay=0.2)
 TRIGGERS = 500
 IN_FLIGHT = 50
 MAX_CONCURRENT = 4
+# Each look asks for all runs that the routine keeps, which is work for the very worker under test.
+LOOK_SECONDS = 0.5
 
 
 async def _due_together(harness: Harness, count: int, at: datetime) -> list[str]:
@@ -113,7 +115,7 @@ async def test_two_workers_share_schedules_and_triggers_until_one_is_killed(
 
 async def test_the_server_is_killed_while_schedules_fire(tmp_path: Path) -> None:
     """Some of the fires had begun, some had not: each makes its one run."""
-    async with staged(tmp_path) as (server, harness), worker_process(harness):
+    async with durably_staged(tmp_path) as (server, harness), worker_process(harness):
         runs = await _due_together(harness, SCHEDULED, _soon())
         await harness.models.wait_for(lambda: bool(harness.models.calls), 60)
         await server.kill()
@@ -136,7 +138,7 @@ async def test_five_hundred_triggers_of_one_routine_are_counted_exactly(tmp_path
         answers = await asyncio.gather(*(_trigger(harness, routine, gate) for _ in range(TRIGGERS)))
         await until(_has_ended(harness, routine, TRIGGERS), "all have ended", 60, 0.2)
         watching.cancel()
-        assert time.monotonic() - began < 90
+        assert time.monotonic() - began < 150
         running, together = await watching
         assert 0 < running <= MAX_CONCURRENT
         assert together <= MAX_CONCURRENT + 1
@@ -166,7 +168,7 @@ async def _most_open(harness: Harness, routine: str) -> tuple[int, int]:
             statuses = Counter(item.status for item in found if item.status in OPEN_STATUSES)
             running = max(running, statuses[RunStatus.RUNNING])
             together = max(together, statuses.total())
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(LOOK_SECONDS)
     except asyncio.CancelledError:
         return running, together
 

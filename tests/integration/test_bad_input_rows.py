@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from client import routines as client_routines
+from client import pages as client_pages
 from client.context import CallerContext
 from client.tickless import TicklessClient
 from domain.maintenance import MaintenanceJobs
@@ -245,11 +245,11 @@ async def test_row_26_not_a_number(harness: Harness, subject: str) -> None:
 
 async def test_row_26b(harness: Harness) -> None:
     """The bound is lowered for the test: five thousand routines take minutes to create."""
-    assert client_routines.MAX_LISTED == 5_000
+    assert client_pages.MAX_LISTED == 5_000
     for _ in range(2):
         await harness.routine()
     row = Row("26b", {}, INVALID, "limit", ("more than 1 ", "filter"))
-    with patch.object(client_routines, "MAX_LISTED", 1):
+    with patch.object(client_pages, "MAX_LISTED", 1):
         assert_problem(await command(harness, "routine", "list"), row)
         await assert_raises(harness.tickless.routines.list(), row)
 

@@ -11,14 +11,19 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 
 import activities.candidates
+import activities.changed_routines
 from activities import search_attributes as attributes
 from activities.candidates import Candidates
+from activities.changed_routines import OVERLAP, ChangeMark
 from activities.emitting import Emitter
+from client.context import CallerContext
+from client.tickless import TicklessClient
 from domain.emissions import EmittedEvent
 from domain.identifiers import routine_workflow_id
 from domain.listeners import MEMO_KEY, trigger_memo
 from domain.trigger_models import EventTrigger, TriggerType
 from tests.support.harness import Harness, until
+from tests.support.ledger_rows import NOON
 
 
 async def listen(harness: Harness, scope: str, pattern: str) -> str:
@@ -68,28 +73,54 @@ async def test_who_comes_and_goes(harness: Harness) -> None:
     await until(one, "one listens", seconds=3)
 
 
-async def test_a_long_list_shows_new_routines_at_once(
+async def test_a_long_list_shows_changes_at_once(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if reading it took long: nobody waits for the whole list, only for what is new."""
-    scope = f"user:{harness.name()}"
+    """As if reading it took long: nobody waits for the whole list, only for what has changed."""
+    owner = f"user:{harness.name()}"
+    context = CallerContext(actor_user_id=owner.removeprefix("user:"), receive_id_type="file")
+    routines = TicklessClient(harness.client, context).routines
     monkeypatch.setattr(activities.candidates, "SLOW", timedelta(0))
-    monkeypatch.setattr(activities.candidates, "PAUSE", timedelta(seconds=30))
+    monkeypatch.setattr(activities.candidates, "PAUSE", timedelta(seconds=60))
+    monkeypatch.setattr(activities.candidates, "MAX_AGE_OF_LONG", timedelta(seconds=60))
     candidates = Candidates(harness.client)
-    first = await listen(harness, scope, "a")
+    stays = harness.name()
+    body = {"prompt": "Do it.", "trigger": {"type": "event", "pattern": "a"}}
+    await routines.create(body, name=stays)
 
-    async def is_there() -> bool:
-        return first in await names(candidates, scope)
+    async def patterns() -> dict[str, str]:
+        index = await candidates.current(TriggerType.EVENT, owner)
+        return {item.routine_id: item.trigger.pattern for item in index}  # type: ignore[union-attr]
 
-    await until(is_there, "it is listed")
-    await leave(harness, first)
-    second = await listen(harness, scope, "b")
+    async def shows(wanted: dict[str, str], what: str) -> None:
+        async def holds() -> bool:
+            return await patterns() == wanted
 
-    async def is_new() -> bool:
-        return second in await names(candidates, scope)
+        await until(holds, what, seconds=4)
 
-    await until(is_new, "the new one is listed", seconds=5)
-    assert first in await names(candidates, scope), "the whole list was not read again"
+    await shows({stays: "a"}, "it is listed")
+    changes = harness.name()
+    await routines.create(body, name=changes)
+    await shows({stays: "a", changes: "a"}, "a new one")
+    await routines.patch(changes, {"trigger": {"type": "event", "pattern": "b"}})
+    await shows({stays: "a", changes: "b"}, "another pattern")
+    await routines.pause(changes)
+    await shows({stays: "a"}, "a paused one is gone")
+    await routines.resume(changes)
+    await shows({stays: "a", changes: "b"}, "a resumed one is back")
+    await routines.patch(changes, {"trigger": {"type": "manual"}})
+    await shows({stays: "a"}, "another type")
+    await routines.delete(stays, purge=True)
+    await shows({}, "a purged one is gone")
+
+
+def test_a_mark_looks_back_a_little_until_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = ChangeMark()
+    mark.saw(NOON)
+    mark.saw(NOON - timedelta(seconds=1))
+    assert mark.since == NOON - OVERLAP
+    monkeypatch.setattr(activities.changed_routines, "SETTLED", timedelta(seconds=-1))
+    assert mark.since == NOON + timedelta(microseconds=1)
 
 
 async def test_a_trigger_that_cannot_be_read_is_left_out(harness: Harness) -> None:

@@ -408,6 +408,15 @@ class TestWebhook:
         assert "private" not in str(caught.value)
         assert len(receiver.requests) == 1
 
+    @pytest.mark.parametrize("status", [502, 504])
+    async def test_what_a_proxy_says_is_ambiguous(
+        self, client: httpx.AsyncClient, receiver: Receiver, status: int
+    ) -> None:
+        receiver.script.append(Answer(status, "private page"))
+        with pytest.raises(Ambiguous, match=f"HTTP {status}; the text may have arrived") as caught:
+            await send(webhook(client, receiver.url))
+        assert "private" not in str(caught.value)
+
     @pytest.mark.parametrize(
         "step",
         [Hang(), Drop(), Drop(b"HTTP/1.1 200"), Drop(b"nonsense\r\n\r\n"), Trickle(b"HTTP/1.1")],

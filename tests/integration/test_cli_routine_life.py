@@ -21,8 +21,8 @@ MANUAL = {"prompt": "x", "trigger": {"type": "manual"}}
 LIMITS = (
     *("--timeout", "10m", "--cooldown", "30", "--max-concurrent", "2", "--overlap", "skip"),
     *("--dedup-window", "1h", "--max-age", "2d", "--rate-limit", "10/1h"),
-    *("--max-tokens-total", "5000", "--max-tool-calls", "0", "--allowed-tool", "a"),
-    *("--allowed-tool", "b", "--max-cost", "0.50"),
+    *("--max-tokens-total", "5000", "--max-tool-calls", "0", "--allowed-tool", "time_now"),
+    *("--allowed-tool", "file_read", "--max-cost", "0.50"),
 )
 
 
@@ -79,7 +79,7 @@ class TestCreate:
             "rate_limit": {"max_runs": 10, "window_seconds": 3600},
             "max_tokens_total": 5000,
             "max_tool_calls": 0,
-            "allowed_tools": ["a", "b"],
+            "allowed_tools": ["time_now", "file_read"],
             "max_cost_usd": "0.5",
         }
         assert (routine["status"], routine["fresh"]) == ("paused", True)
@@ -143,7 +143,6 @@ class TestCreate:
                 "schedule.catchup_window_seconds",
                 "all",
             ),
-            (["--use-tools"], "invalid_field", "action.use_tools", "false"),
         ],
     )
     async def test_bad_input(

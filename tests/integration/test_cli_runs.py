@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from domain.runs import run_workflow_id
 from tests.support.command import Answer, Screen, command
 from tests.support.harness import Harness, until
 from tests.support.model_steps import Hang, Reply, unauthorized
@@ -162,3 +163,13 @@ async def _interrupt(process: asyncio.subprocess.Process) -> tuple[int | None, b
     async with asyncio.timeout(20):
         _, errors = await process.communicate()
     return process.returncode, errors
+
+
+async def test_a_run_that_somebody_terminates_is_not_waited_for(harness: Harness) -> None:
+    async with speaking(harness) as run:
+        waiting = asyncio.create_task(harness.tickless.runs.wait(run))
+        await asyncio.sleep(0)
+        await harness.client.get_workflow_handle(run_workflow_id(run)).terminate()
+        view = await waiting
+        assert (view.record.status, view.stage) == ("failed", "ended")
+        assert view.record.error == "its workflow was terminated from outside"

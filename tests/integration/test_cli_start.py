@@ -20,6 +20,7 @@ VERBS = {
     "token": "create list revoke",
     "event": "emit",
     "run": "get tail cancel",
+    "delivery": "list get resend resolve",
     "config": "show schema",
     "admin": "setup",
 }

@@ -36,6 +36,7 @@ from activities.delivery_steps import SENDER_DIED
 from activities.failures import DELIVERY_REFUSED, STORE_FAILED
 from activities.messenger import RETRY_FACTOR, Messenger
 from activities.store import Store
+from activities.store.outbox import DeliveryFilter
 from domain.channels import ConsoleChannel, FileChannel, WebhookChannel
 from domain.deliveries import MAX_ATTEMPTS, Delivery, DeliveryStatus, Part
 from domain.runs import RunStatus
@@ -505,9 +506,8 @@ async def test_killed_sender_of_a_console_leaves_it_unknown(
         assert finished.deliveries[0].error == SENDER_DIED
 
     assert console.getvalue() == ""
-    assert [row.occurrence_id for row in await store.outbox.listing(DeliveryStatus.UNKNOWN, 9)] == [
-        FINAL
-    ]
+    unknown = DeliveryFilter(status=DeliveryStatus.UNKNOWN)
+    assert [row.occurrence_id for row in await store.outbox.listing(unknown, 9)] == [FINAL]
 
 
 def test_payloads_survive_json() -> None:

@@ -189,6 +189,7 @@ async def test_it_starts_everything_and_ctrl_c_stops_it(desk: Desk) -> None:
         view = await desk.answer("routine", "trigger", "brief", "--wait")
         assert view["text"] == "All is well here."
         assert view["ui_url"].startswith(f"http://{LOOPBACK}:{desk.ui_port}/")
+        await _assert_serves_the_api(dev)
 
         assert await dev.end(signal.SIGINT) == 0
         assert not any(map(_alive, children))
@@ -198,6 +199,27 @@ async def test_it_starts_everything_and_ctrl_c_stops_it(desk: Desk) -> None:
         await eventually_refuses(LOOPBACK, port)
     left = [pid for pid in _pids() if _cwd(pid) == desk.folder]
     assert left == []
+
+
+async def _assert_serves_the_api(dev: Dev) -> None:
+    """The HTTP API is there, with a token of its own in a file."""
+    await dev.until("HTTP API")
+    found = re.search(r"HTTP API +(\S+), token in (\S+)", dev.text)
+    assert found is not None
+    url, file = found.groups()
+    mode, token = _kept(Path(file))
+    assert mode == 0o600
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient() as http:
+        refused = await http.get(f"{url}/routines")
+        answered = await http.get(f"{url}/routines", headers=headers)
+    assert (refused.status_code, refused.json()["kind"]) == (401, "unauthenticated")
+    assert (answered.status_code, answered.json()["count"]) == (200, 1)
+
+
+def _kept(file: Path) -> tuple[int, str]:
+    """A file's mode and what it holds."""
+    return stat.S_IMODE(file.stat().st_mode), file.read_text(encoding="ascii").strip()
 
 
 def _cwd(pid: int) -> Path | None:
@@ -320,24 +342,3 @@ async def test_what_keeps_it_from_starting_is_named(
     assert (ended, problem["field"]) == (code, field)
     assert says in problem["detail"]
     await eventually_refuses(LOOPBACK, desk.port)
-
-
-def _kept(file: Path) -> tuple[int, str]:
-    """A file's mode and what it holds."""
-    return stat.S_IMODE(file.stat().st_mode), file.read_text(encoding="ascii").strip()
-
-
-async def test_it_serves_the_http_api_with_a_token_of_its_own(desk: Desk) -> None:
-    async with running(desk) as dev:
-        await dev.until("HTTP API")
-        found = re.search(r"HTTP API +(\S+), token in (\S+)", dev.text)
-        assert found is not None
-        url, file = found.groups()
-        mode, token = _kept(Path(file))
-        assert mode == 0o600
-        headers = {"authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient() as http:
-            refused = await http.get(f"{url}/routines")
-            answered = await http.get(f"{url}/routines", headers=headers)
-        assert (refused.status_code, refused.json()["kind"]) == (401, "unauthenticated")
-        assert (answered.status_code, answered.json()["count"]) == (200, 0)

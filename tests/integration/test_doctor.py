@@ -1,6 +1,7 @@
 """`tickless doctor`: each thing it looks at, when it is right and when it is not."""
 
 import json
+import os
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,10 @@ async def test_where_all_is_right_it_says_so(harness: Harness) -> None:
         "store",
         "model openai/first",
         "model openai/second",
+        "sandbox",
     ]
+    # Whether there is a container engine is this machine's affair.
+    sandbox = checks.pop("sandbox")["health"] == "ok"
     assert {check["health"] for check in checks.values()} == {"ok"}
     assert not any(check["advice"] for check in checks.values())
     assert checks["retention"]["found"].endswith("7 days")
@@ -77,7 +81,7 @@ async def test_where_all_is_right_it_says_so(harness: Harness) -> None:
     assert (shown.code, shown.err) == (0, "")
     lines = shown.out.splitlines()
     assert lines[0].split() == ["HEALTH", "CHECK", "FOUND"]
-    assert sum(line.startswith("ok ") for line in lines) == len(checks)
+    assert sum(line.startswith("ok ") for line in lines) == len(checks) + sandbox
 
 
 async def test_a_bare_server_lacks_everything(bare_server: DevServer, tmp_path: Path) -> None:
@@ -95,6 +99,7 @@ async def test_a_bare_server_lacks_everything(bare_server: DevServer, tmp_path: 
         "cancellation": WARNING,
         "store": OK,
         "model": WARNING,
+        "sandbox": found["sandbox"].health,
     }
     assert "1 day" in found["retention"].found
     assert "tickless admin setup" in found["retention"].advice
@@ -146,7 +151,7 @@ async def test_an_attribute_of_another_type_is_named(
 async def test_without_a_server_nothing_more_is_asked_of_it(tmp_path: Path) -> None:
     found = await findings(tmp_path, {"TEMPORAL_ADDRESS": "127.0.0.1:1"})
 
-    assert list(found) == ["server", "store", "model"]
+    assert list(found) == ["server", "store", "model", "sandbox"]
     assert found["server"].health == FAILED
     assert "tickless dev" in found["server"].advice
 
@@ -158,7 +163,7 @@ async def test_without_its_namespace_nothing_more_is_asked(
 
     found = await findings(tmp_path, environ)
 
-    assert list(found) == ["server", "namespace", "store", "model"]
+    assert list(found) == ["server", "namespace", "store", "model", "sandbox"]
     assert found["server"].health == OK
     assert found["namespace"].health == FAILED
     assert "namespace create -n nowhere" in found["namespace"].advice
@@ -246,3 +251,22 @@ async def test_weights_of_ones_own(tmp_path: Path) -> None:
     assert (await findings(tmp_path, environ))["model"].health == FAILED
     weights.touch()
     assert (await findings(tmp_path, environ))["model"].health == OK
+
+
+@pytest.mark.parametrize(
+    ("given", "health", "words"),
+    [
+        ({"SANDBOX_MODE": "off"}, OK, "do not exist"),
+        ({"SANDBOX_MODE": "host"}, WARNING, "on the worker's machine"),
+        ({"SANDBOX__ENGINE": "/nowhere/docker"}, WARNING, "cannot be reached"),
+        ({"SANDBOX__ENGINE": "true", "SANDBOX__IMAGE": "alpine"}, OK, "containers of alpine"),
+    ],
+)
+async def test_it_tells_how_commands_are_kept_apart(
+    tmp_path: Path, given: dict[str, str], health: Health, words: str
+) -> None:
+    environ = {f"TICKLESS_{name}": value for name, value in given.items()}
+    environ |= {"TEMPORAL_ADDRESS": "127.0.0.1:1", "PATH": os.environ["PATH"]}
+    found = (await findings(tmp_path, environ))["sandbox"]
+    assert found.health == health
+    assert words in found.found

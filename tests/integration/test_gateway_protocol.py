@@ -124,6 +124,38 @@ async def test_a_length_that_lies(
     del reader
 
 
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nnot{a: name\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: much\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+    ids=["a name of a header", "a length", "another protocol"],
+)
+async def test_what_is_no_http_is_told_like_everything_else(
+    gateway: GatewayUnderTest, request_bytes: bytes
+) -> None:
+    head, _, body = (await raw(gateway, request_bytes)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["field"] == "request"
+
+
+async def test_a_body_that_breaks_off_its_own_form_ends_the_connection(
+    gateway: GatewayUnderTest, http: httpx.AsyncClient
+) -> None:
+    head = (
+        f"POST {ROUTINES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {gateway.secrets['run']}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ).encode()
+    answer = await raw(gateway, head + b"2\r\n{}\r\nno chunk\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"application/problem+json" in answer
+    assert (await http.get("/healthz")).status_code == 200
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip"])
 async def test_compressed_bodies_are_refused(http: httpx.AsyncClient, encoding: str) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}

@@ -1,10 +1,8 @@
 """Runs over HTTP: trigger, read, wait, follow, cancel; previews and the system pause."""
 
 import asyncio
-import json
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +12,7 @@ import pytest
 from tests.support.gateway import API, GatewayUnderTest, assert_problem, gateway_under_test
 from tests.support.harness import Harness, until
 from tests.support.model_steps import Reply
+from tests.support.server_events import Event, events_of
 
 ROUTINES = f"{API}/routines"
 
@@ -28,26 +27,6 @@ async def gateway(harness: Harness) -> AsyncIterator[GatewayUnderTest]:
 async def http(gateway: GatewayUnderTest) -> AsyncIterator[httpx.AsyncClient]:
     async with gateway.client() as client:
         yield client
-
-
-@dataclass(frozen=True)
-class Event:
-    name: str
-    id: str
-    data: Any
-
-
-async def events_of(answer: httpx.Response) -> AsyncIterator[Event]:
-    """The events of a stream, as they come."""
-    fields: dict[str, str] = {}
-    async for line in answer.aiter_lines():
-        if not line:
-            if fields:
-                yield Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
-            fields = {}
-        elif not line.startswith(":"):
-            name, _, value = line.partition(": ")
-            fields[name] = value
 
 
 def address(run_id: str) -> str:

@@ -17,9 +17,9 @@ from tests.support.harness import Harness, running_harness, running_server, unti
 from tests.support.receiver import Answer, Receiver, running_receiver
 from worker.process import running_workers
 
-QUEUES = ("tickless-entities", "tickless", "tickless-llm", "tickless-watch")
-# Each queue but that of model calls has two kinds of tasks.
-KINDS = 7
+QUEUES = ("tickless-entities", "tickless", "tickless-llm", "tickless-tools", "tickless-watch")
+# Each queue but those of model calls and tool calls has two kinds of tasks.
+KINDS = 8
 SOON = timedelta(milliseconds=100)
 
 

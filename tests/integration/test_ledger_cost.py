@@ -123,7 +123,7 @@ async def test_model_call_is_two_transactions(runs: Runs) -> None:
     with counted() as work:
         await runs.call_model("brief/m-2")
     assert work.transactions == 2
-    assert len(work.statements) == 9
+    assert len(work.statements) == 10
     assert work.compiled == []
 
 

@@ -5,126 +5,24 @@ import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
 from activities import failures
-from activities.failures import ModelFailure, model_failure_of
 from activities.live_text import TAIL_BYTES, LiveText
-from activities.models import CallModel, ModelActivities, ModelAnswer
 from activities.store import Store, StoreError, open_store
-from activities.workspace import Workspace
 from domain.fallback import FailureClass
-from domain.llm_calls import LlmCall, LlmCallStatus
-from domain.model_chain import ModelSpec
-from domain.prices import Price, PriceTable
+from domain.llm_calls import LlmCallStatus
 from domain.prompts import SYSTEM_TEXT, UntrustedText
 from tests.support import model_steps as steps
-from tests.support.ledger_rows import run_record, thread
+from tests.support.model_bench import KEY, Bench
 from tests.support.model_server import ModelServer
 
-KEY = "sk-secret-0123456789abcdef"
-PRICES = PriceTable(
-    prices={"test/m1": Price(input_per_mtok=1_000_000, output_per_mtok=2_000_000)},
-    price_version="2026-03",
-)
 CLOSED_PORT = "http://127.0.0.1:1/v1"
-
-
-class Switch:
-    """The big red button."""
-
-    def __init__(self) -> None:
-        self.pressed = False
-        self.checked = asyncio.Event()
-
-    async def check(self) -> None:
-        self.checked.set()
-        if self.pressed:
-            raise ApplicationError("paused", type=failures.SYSTEM_PAUSED, non_retryable=True)
-
-
-class Bench:
-    """The activity with everything around it; each bench is one activity of one run."""
-
-    _numbers = itertools.count(1)
-
-    def __init__(self, store: Store, server: ModelServer, root: Path) -> None:
-        self.store = store
-        self.server = server
-        self.workspace = Workspace(root)
-        self.switch = Switch()
-        self.run_id = f"brief/m-{next(self._numbers)}"
-        self.workflow_id = f"routine-run/{self.run_id}"
-        self.thread_id = f"thread of {self.run_id}"
-        self.beats: list[LiveText] = []
-        self.made: list[ModelActivities] = []
-        self.environment = ActivityEnvironment()
-
-    def spec(self, name: str = "m1", **fields: Any) -> ModelSpec:
-        known = {"base_url": self.server.base_url, "api_key": SecretStr(KEY), "provider": "test"}
-        return ModelSpec(**{"name": name, **known, **fields})
-
-    def request(self, **fields: Any) -> CallModel:
-        known: dict[str, Any] = {
-            "run": run_record(self.run_id),
-            "thread": thread(self.thread_id),
-            "prompt": "Say hello.",
-            "timeout_seconds": 60,
-        }
-        return CallModel(**known | fields)
-
-    async def call(
-        self,
-        request: CallModel | None = None,
-        *,
-        chain: list[ModelSpec] | None = None,
-        attempt: int = 1,
-        details: tuple[Any, ...] = (),
-        activity_id: str = "1",
-        silent_beat: timedelta = timedelta(seconds=5),
-    ) -> ModelAnswer:
-        activities = ModelActivities(
-            store=self.store,
-            chain=[self.spec()] if chain is None else chain,
-            prices=PRICES,
-            workspace=self.workspace,
-            pause=self.switch,
-            silent_beat=silent_beat,
-        )
-        self.made.append(activities)
-        self.environment = ActivityEnvironment()
-        self.environment.info = replace(
-            self.environment.info,
-            workflow_id=self.workflow_id,
-            activity_id=activity_id,
-            attempt=attempt,
-            heartbeat_details=list(details),
-        )
-        self.environment.on_heartbeat = self.beats.append
-        return await self.environment.run(activities.call_model, request or self.request())
-
-    async def fails(self, **options: Any) -> tuple[ApplicationError, ModelFailure]:
-        with pytest.raises(ApplicationError) as caught:
-            await self.call(**options)
-        failure = model_failure_of(caught.value)
-        assert failure is not None
-        assert KEY not in str(caught.value) + failure.model_dump_json()
-        return caught.value, failure
-
-    async def rows(self) -> list[LlmCall]:
-        return await self.store.calls.with_prefix(self.workflow_id + "/")
-
-    async def texts(self) -> list[tuple[str, str]]:
-        messages = await self.store.threads.messages(self.thread_id)
-        return [(message.role, message.content) for message in messages]
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +47,7 @@ async def bench(store: Store, running_server: ModelServer, tmp_path: Path) -> As
     running_server.calls.clear()
     made = Bench(store, running_server, tmp_path)
     yield made
-    for activities in made.made:
-        await activities.close()
+    await made.close()
     running_server.assert_clean()
 
 
@@ -196,6 +93,19 @@ async def test_the_prompt_is_put_together(bench: Bench, tmp_path: Path) -> None:
         assert part in last
     # Files, notices and rules belong to one call: the thread keeps what was said.
     assert (await bench.texts())[2:] == [("user", "And now?"), ("assistant", "Second.")]
+
+
+async def test_a_thread_of_another_scope_is_no_thread(bench: Bench) -> None:
+    """The id may come from a caller, and what it leads to is not the caller's."""
+    bench.server.script(steps.Reply("Noted."))
+    await bench.call(bench.request(prompt="The code is 4711."))
+    request = bench.request(prompt="What is the code?")
+    foreign = request.thread.model_copy(update={"scope": "user:somebody-else"})
+    with pytest.raises(ApplicationError, match="there is no thread") as caught:
+        await bench.call(request.model_copy(update={"thread": foreign}), activity_id="2")
+    assert (caught.value.type, caught.value.non_retryable) == (failures.PROMPT_REFUSED, True)
+    assert len(bench.server.calls) == 1
+    assert len(await bench.texts()) == 2
 
 
 async def test_a_second_attempt_after_the_answer_was_stored_asks_nobody(bench: Bench) -> None:
@@ -454,11 +364,15 @@ async def test_a_store_that_fails_meanwhile_does_not_hide_the_cancellation(
 async def test_cancelling_before_the_request_settles_the_row(
     bench: Bench, store_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    async def broken(_: str) -> None:
-        raise StoreError("disk full")
+    write, written = bench.store.write, itertools.count(1)
+
+    async def broken(work: Any, *arguments: Any) -> Any:
+        if next(written) == 2:
+            raise StoreError("disk full")
+        return await write(work, *arguments)
 
     if fails:
-        monkeypatch.setattr(bench.store.calls, "cancel", broken)
+        monkeypatch.setattr(bench.store, "write", broken)
     with closing(sqlite3.connect(store_path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # what comes before the request has to wait
         task = asyncio.create_task(bench.call())

@@ -2,19 +2,21 @@
 
 import re
 import shlex
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import command, run_command
-from tests.support.harness import Harness, running_harness, running_server
+from tests.support.harness import Harness, running_harness, running_server, until
+from tests.support.jobs import calls, said
 from tests.support.model_steps import Reply
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 # These serve until they are stopped, need a run that will come, or a cluster of one's own; each has
 # tests elsewhere.
-ELSEWHERE = ("dev", "worker", "run tail", "admin", "gateway", "doctor", "token")
+ELSEWHERE = ("dev", "worker", "run tail", "session tail", "admin", "gateway", "doctor", "token")
 
 
 def _blocks(language: str) -> list[str]:
@@ -28,6 +30,20 @@ def _commands() -> list[list[str]]:
     return [words[1:] for words in found if not " ".join(words[1:]).startswith(ELSEWHERE)]
 
 
+async def _known(reader: Harness, word: str) -> str:
+    """What the reader would type in place of an id of the README: that of what there is now."""
+    if word.startswith("job_01"):
+        return (await reader.tickless.jobs.list()).jobs[0].id
+    if not word.startswith("approval_01"):
+        return word
+
+    async def waits() -> bool:
+        return (await reader.tickless.approvals.list(status="pending")).count == 1
+
+    await until(waits, "an approval is asked for")
+    return (await reader.tickless.approvals.list(status="pending")).approvals[0].id
+
+
 @pytest.fixture
 async def reader(tmp_path: Path) -> AsyncIterator[Harness]:
     """A server of its own: nobody else has such names, and `apply --prune` finds no other's."""
@@ -38,11 +54,17 @@ async def reader(tmp_path: Path) -> AsyncIterator[Harness]:
 async def test_its_commands_work_in_order(reader: Harness, tmp_path: Path) -> None:
     """Files go to a folder of the test."""
     reader.scripts.on("Go through the checklist", *[Reply("Water the ferns.")] * 5)
+    # Whoever types has time to say something before the last answer is there.
+    writing = ("file_write", '{"path": "summary.md", "content": "Ferns."}')
+    told_it = threading.Event()
+    reader.scripts.on("write what matters", calls(writing), Reply("Done.", gate=told_it), said("."))
     told: list[str] = []
     assert len(_commands()) > 10
     for words in _commands():
-        arguments = [word.replace("routines/", f"{tmp_path}/routines/") for word in words]
-        answer = await command(reader, *arguments)
+        names = [word.replace("routines/", f"{tmp_path}/routines/") for word in words]
+        answer = await command(reader, *[await _known(reader, word) for word in names])
+        if words[:2] == ["job", "send"]:
+            told_it.set()
         if answer.code != 0:
             told.append(f"tickless {shlex.join(words)}: exit {answer.code}: {answer.err}")
     assert told == []

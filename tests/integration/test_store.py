@@ -6,11 +6,21 @@ from datetime import timedelta, timezone
 import pytest
 
 from activities.store import Store, StoreError
+from activities.store.outbox import DeliveryFilter
 from domain.deliveries import DeliveryStatus
 from domain.llm_calls import LlmCall, LlmCallStatus
 from domain.runs import FireKind, RunRecord, RunStatus
 from domain.scopes import Route
-from tests.support.ledger_rows import NOON, RUN_ID, delivery, llm_call, message, run_record, thread
+from tests.support.ledger_rows import (
+    NOON,
+    RUN_ID,
+    delivery,
+    job_record,
+    llm_call,
+    message,
+    run_record,
+    thread,
+)
 
 pytest_plugins = ["tests.support.databases"]
 
@@ -21,6 +31,7 @@ async def test_check_succeeds(store: Store) -> None:
 
 async def test_run_comes_back_as_it_was_put(store: Store) -> None:
     await store.threads.ensure(thread())
+    await store.jobs.put(job_record())
     record = RunRecord(
         id=RUN_ID,
         routine_id="morning-brief",
@@ -82,7 +93,7 @@ async def test_what_is_not_there_is_null_or_empty(store: Store) -> None:
     assert await store.calls.of_run("nobody/m-1") == []
     assert await store.outbox.get("nobody/m-1/final") is None
     assert await store.outbox.of_run("nobody/m-1") == []
-    assert await store.outbox.listing(None, 10) == []
+    assert await store.outbox.listing(DeliveryFilter(), 10) == []
     assert await store.threads.append([]) == []
 
 
@@ -177,6 +188,7 @@ async def test_what_no_database_holds_is_replaced(store: Store, unstorable: str)
 
 
 async def test_call_is_replaced_by_its_later_state(store: Store) -> None:
+    await store.jobs.put(job_record())
     await store.runs.put(run_record())
     await store.calls.put(llm_call("w/1/1"))
     finished = LlmCall(
@@ -294,7 +306,7 @@ async def test_deliveries_are_listed(store: Store) -> None:
         delivery("start", created_at=NOON),
         delivery("progress-1", created_at=NOON + timedelta(seconds=1)),
         delivery("final", created_at=NOON + timedelta(seconds=1)),
-        delivery("final", "other/m-1", created_at=NOON + timedelta(seconds=2)),
+        delivery("final", "other/m-1", created_at=NOON + timedelta(seconds=2), scope="user:me"),
     ]
     for row in rows:
         await store.outbox.enqueue(row)
@@ -305,7 +317,25 @@ async def test_deliveries_are_listed(store: Store) -> None:
         "final",
         "progress-1",
     ]
-    newest = await store.outbox.listing(None, 3)
-    assert [row.occurrence_id for row in newest] == [rows[i].occurrence_id for i in (3, 2, 1)]
-    unknown = await store.outbox.listing(DeliveryStatus.UNKNOWN, 10)
+    newest = await store.outbox.listing(DeliveryFilter(), 3)
+    assert [row.occurrence_id for row in newest] == [rows[i].occurrence_id for i in (3, 1, 2)]
+    unknown = await store.outbox.listing(DeliveryFilter(status=DeliveryStatus.UNKNOWN), 10)
     assert [row.occurrence_id for row in unknown] == [rows[0].occurrence_id]
+    of_scope = await store.outbox.listing(DeliveryFilter(scope="user:me"), 10)
+    assert [row.occurrence_id for row in of_scope] == [rows[3].occurrence_id]
+    older = DeliveryFilter(before=(newest[0].created_at, newest[0].occurrence_id))
+    assert (await store.outbox.listing(older, 1))[0] == newest[1]
+    after = DeliveryFilter(before=(newest[1].created_at, newest[1].occurrence_id))
+    assert [row.part for row in await store.outbox.listing(after, 10)] == ["final", "start"]
+
+
+async def test_a_text_is_found_by_what_its_channel_calls_it(store: Store) -> None:
+    await store.runs.put(run_record())
+    row = await store.outbox.enqueue(delivery())
+    await store.outbox.settle(row.occurrence_id, DeliveryStatus.SENT, message_id="msg_1")
+
+    assert await store.read(lambda ledger: ledger.outbox.was_sent_as("msg_1"))
+    assert not await store.read(lambda ledger: ledger.outbox.was_sent_as("msg_"))
+    assert await store.read(lambda ledger: ledger.outbox.keys(f"{RUN_ID}/fi")) == [
+        row.occurrence_id
+    ]

@@ -26,6 +26,7 @@ pytest_plugins = ["tests.support.databases"]
 
 # The revision that opening brings every store to.
 NEWEST = max(path.name[:4] for path in migrator._SCRIPTS.glob("versions/0*.py"))
+DEFERRED = [("approvals", "action_id"), ("runs", "job_id")]
 OPEN = "import asyncio, sys; from activities.store import open_store\n"
 OPEN += "async def main():\n    async with await open_store(sys.argv[1]) as s: await s.check()\n"
 OPEN += "asyncio.run(main())"
@@ -102,7 +103,15 @@ async def test_migrations_make_the_tables_of_the_code(store: Store, store_url: s
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
-        return compare_metadata(context, metadata)
+        found = compare_metadata(context, metadata)
+        if connection.dialect.name == "sqlite":
+            # Reflection does not see that a column's own reference is deferred, so it is first
+            # removed and then added; test_store_jobs.py proves that it is there.
+            keys = [change[1] for change in found if change[0] in {"add_fk", "remove_fk"}]
+            named = [(key.parent.name, *key.column_keys) for key in keys]
+            assert sorted(named) == sorted(DEFERRED * 2)
+            found = [change for change in found if change[1] not in keys]
+        return found
 
     url = read_url(store_url)
     engine = create_engine(url.set(drivername="sqlite") if sqlite_file(url) else url)

@@ -64,6 +64,34 @@ def tickless(harness: Harness, settings: Settings) -> TicklessClient:
 # Accepted
 
 
+async def test_a_signed_delivery_may_wait_for_its_run(
+    sender: httpx.AsyncClient, tickless: TicklessClient, harness: Harness
+) -> None:
+    name = await hook(tickless, harness)
+    harness.scripts.on(name, Reply(text="Seen."))
+    url = f"{HOOKS}/{name}?wait=30s"
+
+    answer = (await sender.post(url, content=b"{}", headers=signed(b"{}", "w-1"))).json()
+    assert (answer["run"]["record"]["status"], answer["run"]["text"]) == ("attention", "Seen.")
+    again = (await sender.post(url, content=b"{}", headers=signed(b"{}", "w-1"))).json()
+    assert again == {**answer, "duplicate": True}
+    plain = await sender.post(f"{HOOKS}/{name}", content=b"{}", headers=signed(b"{}", "w-1"))
+    assert plain.json()["run"] is None
+    bad = await sender.post(f"{HOOKS}/{name}?wait=soon", headers=signed(b"", "w-2"))
+    assert_problem(bad, 400, "invalid_field", "wait", "30s")
+
+
+async def test_what_a_run_answers_is_not_told_to_everybody(
+    sender: httpx.AsyncClient, tickless: TicklessClient, harness: Harness
+) -> None:
+    name = await hook(tickless, harness, secret=None, allow_unsigned=True)
+    refused = await sender.post(f"{HOOKS}/{name}?wait=30s", content=b"{}")
+    assert_problem(refused, 401, "unauthenticated", "wait", "signed")
+    assert (await tickless.routines.runs(name)) == []
+    accepted = await sender.post(f"{HOOKS}/{name}", content=b"{}")
+    assert accepted.status_code == 202
+
+
 async def test_a_delivery_starts_a_run_that_reads_it(
     sender: httpx.AsyncClient,
     gateway: GatewayUnderTest,

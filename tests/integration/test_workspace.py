@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from activities.workspace import READ_BYTES, Workspace, WorkspaceFiles
-from domain.prompts import MAX_FILE_BYTES, ContextFile, lightweight_messages
+from domain.prompts import LIGHTWEIGHT, MAX_FILE_BYTES, ContextFile, framed_prompt
 
 SCOPE = "user:me"
 
@@ -124,7 +124,7 @@ async def test_a_giant_is_read_only_at_its_start(root: Path) -> None:
     (found,) = (await read(root, "giant")).files
     assert found.text == "x" * READ_BYTES
     assert found.unread_bytes == size - READ_BYTES
-    content = str(lightweight_messages("go", nonce="n", files=[found])[-1]["content"])
+    content = framed_prompt("go", LIGHTWEIGHT, nonce="n", files=[found])
     assert f"[giant: {size - MAX_FILE_BYTES} bytes left out]" in content
 
 

@@ -11,14 +11,22 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from activities.candidates import MAX_AGE
 from client import CallerContext, TicklessClient
+from client.sealing import KEY_FILE, create_key_file
 from domain.identifiers import CONTROL_ID, routine_workflow_id, session_workflow_id
 from domain.lease_queue_state import LeaseKind, RequestLease
+from domain.queueing import QueueMode
 from domain.runs import run_id, run_workflow_id, scheduled_occurrence
+from domain.session_messages import QueueOptions
 from domain.session_requests import SessionView
 from domain.timestamps import format_timestamp
+from tests.replay.record_jobs import record_jobs
+from tests.support.conversations import conversation
+from tests.support.gateway import gateway_under_test
 from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.model_steps import Hang, Reply, server_error, unauthorized
+from tests.support.webhooks import HOOKS, hook, signed
 
 FOLDER = Path(__file__).parent / "histories"
 
@@ -36,8 +44,14 @@ async def record(prefix: str) -> None:
             await _backfill(harness, prefix)
             await _lost(harness, prefix)
             await _session(harness, prefix)
+            await _conversation(harness, prefix)
+            await _webhook(harness, prefix)
+            await _event(harness, prefix)
             await _maintenance(harness, prefix)
             await _probe(harness, prefix)
+            await _ledger(harness, prefix)
+            await _listener(harness, prefix)
+            await record_jobs(harness, prefix, _save)
 
 
 async def _scheduled(harness: Harness, prefix: str) -> None:
@@ -170,6 +184,140 @@ async def _session(harness: Harness, prefix: str) -> None:
     await _save(harness, session, f"{prefix}-session")
 
 
+async def _webhook(harness: Harness, prefix: str) -> None:
+    """A delivery, its secret sealed, and the same one again."""
+    create_key_file(harness.folder / KEY_FILE)
+    settings = harness.settings.model_copy(update={"webhooks_enabled": True})
+    tickless = TicklessClient.of_settings(harness.client, settings, {})
+    name = await hook(tickless, harness)
+    with_settings = Harness(**{**vars(harness), "settings": settings})
+    body = b'{"action": "opened", "number": 42}'
+    async with gateway_under_test(with_settings) as gateway, gateway.client("") as sender:
+
+        async def known() -> bool:
+            return (await sender.post(f"{HOOKS}/{name}")).status_code != 404
+
+        await until(known, "the path is known")
+        for _ in range(2):
+            answer = await sender.post(
+                f"{HOOKS}/{name}", content=body, headers=signed(body, "delivery-1")
+            )
+            assert answer.status_code == 202, answer.text
+    run = answer.json()["run_id"]
+    await tickless.runs.wait(run)
+    await _save(harness, run_workflow_id(run), f"{prefix}-run-webhook")
+    await _save(harness, routine_workflow_id(name), f"{prefix}-routine-webhook")
+
+
+async def _event(harness: Harness, prefix: str) -> None:
+    """A system event with filters fires a routine, and its run's own event another one."""
+    source = harness.name()
+    free = {"cooldown_seconds": 0}
+    first = await harness.routine(
+        Reply("Looked."),
+        trigger={
+            "type": "system_event",
+            "source": source,
+            "event_type": "issue.*",
+            "filters": {"number": 42},
+        },
+        guardrails=free,
+    )
+    heard = await harness.routine(
+        Reply("Heard."),
+        trigger={
+            "type": "system_event",
+            "source": "tickless",
+            "event_type": "run.completed",
+            "filters": {"routine_id": first},
+        },
+        guardrails=free,
+    )
+
+    # The workers have heard of both by then.
+    await asyncio.sleep(MAX_AGE.total_seconds())
+
+    async def fired() -> bool:
+        emitted = await harness.tickless.events.emit(source, "issue.opened", {"number": 42})
+        return emitted.matched == 1
+
+    await until(fired, "the routine listens")
+    for routine, kind in ((first, "run-event"), (heard, "run-event-of-a-run")):
+        run = await _first_run(harness, routine)
+        await _save(harness, run_workflow_id(run), f"{prefix}-{kind}")
+    await _save(harness, routine_workflow_id(first), f"{prefix}-routine-event")
+
+
+async def _first_run(harness: Harness, routine: str) -> str:
+    """Wait for the first run of a routine to come and to end."""
+    found: list[str] = []
+
+    async def ended() -> bool:
+        runs = await harness.tickless.routines.runs(routine)
+        found[:] = [run.id for run in runs if run.finished_at is not None]
+        return bool(found)
+
+    await until(ended, "it has run")
+    await harness.tickless.runs.wait(found[-1])
+    return found[-1]
+
+
+async def _conversation(harness: Harness, prefix: str) -> None:
+    """Messages in most modes, a stop, a failed turn, a run that yields, and a new execution."""
+    chat = conversation(
+        harness,
+        Hang("half", 1),
+        Reply("[[reply_to_current]] With what joined."),
+        Hang("half", 1),
+        Reply("Instead."),
+        unauthorized(),
+        Reply("Collected."),
+    )
+    steer, interrupt = (
+        QueueOptions(mode=mode, debounce_ms=30) for mode in (QueueMode.STEER, QueueMode.INTERRUPT)
+    )
+    await chat.send("First")
+    await harness.models.wait_for(lambda: len(chat.asked()) == 1)
+    await chat.send("This too", options=steer)
+    await chat.settled("m2")
+    await chat.send("Next")
+    await harness.models.wait_for(lambda: len(chat.asked()) == 3)
+    await chat.send("No, this", options=interrupt)
+    await chat.settled("m4")
+    before = (await chat.handle.describe()).run_id
+    await chat.send("Fails")
+    await chat.send("Waits", options=QueueOptions(debounce_ms=2_000))
+    await chat.send("x" * 5_000, options=QueueOptions(debounce_ms=2_000))
+    await chat.handle.signal("upgrade")
+
+    async def renewed() -> bool:
+        return (await chat.handle.describe()).run_id != before
+
+    await until(renewed, "continued as new")
+    await chat.settled("m7")
+    # A run that yields to a message, then one that is stopped.
+    given = harness.settings.context.model_dump(exclude_none=True)
+    context = CallerContext.model_validate({**given, "session_key": chat.key})
+    tickless = TicklessClient(harness.client, context)
+    name = harness.name()
+    harness.scripts.on(name, Hang("half", 1))
+    await tickless.routines.create(
+        {"prompt": f"Do {name}.", "trigger": {"type": "manual"}}, name=name
+    )
+    run = (await tickless.runs.trigger(name)).run_id
+
+    def requests() -> int:
+        return sum(name in " ".join(call.texts) for call in harness.models.calls)
+
+    await harness.models.wait_for(lambda: requests() == 1)
+    await chat.send("A word")
+    await harness.models.wait_for(lambda: requests() == 2)
+    await chat.handle.execute_update("stop")
+    await tickless.runs.wait(run)
+    await _save(harness, chat.handle.id, f"{prefix}-session-talks", run_id_of_workflow=before)
+    await _save(harness, chat.handle.id, f"{prefix}-session-talks-on")
+
+
 async def _maintenance(harness: Harness, prefix: str) -> None:
     await harness.tickless.watchdog.once()
     async for execution in harness.client.list_workflows("WorkflowType = 'Maintenance'"):
@@ -181,6 +329,23 @@ async def _probe(harness: Harness, prefix: str) -> None:
     async for execution in harness.client.list_workflows("WorkflowType = 'CancellationProbe'"):
         await _save(harness, execution.id, f"{prefix}-cancellation-probe")
         return
+
+
+async def _ledger(harness: Harness, prefix: str) -> None:
+    await harness.tickless.deliveries.list()
+    async for execution in harness.client.list_workflows("WorkflowType = 'Ledger'"):
+        await _save(harness, execution.id, f"{prefix}-ledger")
+        return
+
+
+async def _listener(harness: Harness, prefix: str) -> None:
+    """A routine that listens to something else than at first, and is paused by a person."""
+    routine = await harness.routine(trigger={"type": "event", "pattern": "a"})
+    routines = harness.tickless.routines
+    await routines.patch(routine, {"trigger": {"type": "event", "pattern": "b"}})
+    await routines.patch(routine, {"trigger": {"type": "webhook", "allow_unsigned": True}})
+    await routines.pause(routine)
+    await _save(harness, routine_workflow_id(routine), f"{prefix}-routine-listener-changed")
 
 
 async def _save(

@@ -12,12 +12,25 @@ from temporalio.worker import Replayer
 from worker.sandbox import workflow_runner
 from workflows.cancellation_probe import CancellationProbe
 from workflows.control import Control
+from workflows.job import Job
+from workflows.ledger import Ledger
 from workflows.maintenance import Maintenance
 from workflows.routine import RoutineWorkflow
 from workflows.routine_run import RoutineRun
 from workflows.session import Session
+from workflows.slots import Slots
 
-WORKFLOWS = [CancellationProbe, Control, Maintenance, RoutineRun, RoutineWorkflow, Session]
+WORKFLOWS = [
+    CancellationProbe,
+    Control,
+    Job,
+    Ledger,
+    Maintenance,
+    RoutineRun,
+    RoutineWorkflow,
+    Session,
+    Slots,
+]
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
 
@@ -48,8 +61,11 @@ def test_every_workflow_has_a_history() -> None:
     assert recorded == {
         "CancellationProbe",
         "Control",
+        "Job",
+        "Ledger",
         "Maintenance",
         "Routine",
         "RoutineRun",
         "Session",
+        "Slots",
     }

@@ -152,6 +152,8 @@ async def running_server(folder: Path, **options: Any) -> AsyncGenerator[DevServ
     }
     async with DevServer(DevServerOptions(**given)) as server:
         yield server
+        # Its orderly end takes a second, and nothing is left to be kept.
+        await server.kill()
 
 
 @asynccontextmanager
@@ -166,6 +168,8 @@ async def running_harness(
     (folder / "workspace").mkdir(parents=True, exist_ok=True)
     # Otherwise the workers of this process would write into the output of commands under test.
     structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
+    # As everywhere: without the locals of every frame, which take seconds to be written.
+    structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
     scripts = Scripts()
     with ModelServer() as models:
         models.always(scripts.step)

@@ -1,13 +1,16 @@
 """Rows of the ledger with everything filled in that a test does not care about."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from domain.approvals import Approval
 from domain.deliveries import Delivery, occurrence_id
+from domain.jobs import JobRecord, job_session_key
 from domain.llm_calls import LlmCall
 from domain.runs import FireKind, RunRecord, RunStatus, routine_of_run, run_workflow_id
 from domain.scopes import Route
 from domain.threads import Thread, ThreadKind, ThreadMessage
+from domain.tool_actions import ActionRecord, ActionStatus
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RUN_ID = "morning-brief/s-2026-03-01T09:00:00Z"
@@ -61,3 +64,41 @@ def delivery(part: str = "final", run_id: str = RUN_ID, **fields: Any) -> Delive
         "created_at": NOON,
     }
     return Delivery(**known | fields)
+
+
+def job_record(job_id: str = "job_1", **fields: Any) -> JobRecord:
+    """A job that waits for its turn."""
+    known: dict[str, Any] = {
+        "title": "Report",
+        "description": "Write it.",
+        "session_key": job_session_key(job_id),
+        "scope": "user:me",
+        "created_at": NOON,
+    }
+    return JobRecord(id=job_id, **known | fields)
+
+
+def action(action_id: str = "action-1", **fields: Any) -> ActionRecord:
+    """A call of a tool that has begun."""
+    known: dict[str, Any] = {
+        "sequence": 1,
+        "user_id": "me",
+        "tool": "time_now",
+        "status": ActionStatus.STARTED,
+        "started_at": NOON,
+        "caller": "api",
+    }
+    return ActionRecord(id=action_id, **known | fields)
+
+
+def approval(approval_id: str = "approval_1", **fields: Any) -> Approval:
+    """A question that waits for its answer."""
+    known: dict[str, Any] = {
+        "tool": "file_write",
+        "version": "1",
+        "digest": "d1",
+        "scope": "user:me",
+        "requested_at": NOON,
+        "expires_at": NOON + timedelta(days=7),
+    }
+    return Approval(id=approval_id, **known | fields)

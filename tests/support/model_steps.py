@@ -133,8 +133,8 @@ def model_missing(model: str) -> Refusal:
     return Refusal(404, body)
 
 
-def openai_overflow() -> Refusal:
-    message = "This model's maximum context length is 8192 tokens. Please reduce the messages."
+def openai_overflow(window: int = 8192) -> Refusal:
+    message = f"This model's maximum context length is {window} tokens. Please reduce the messages."
     body = error_body(message, type="invalid_request_error", code="context_length_exceeded")
     return Refusal(400, body)
 

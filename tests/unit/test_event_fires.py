@@ -26,11 +26,11 @@ from domain.event_fires import (
 )
 from domain.guardrails import content_hash
 from domain.listeners import Listener, trigger_digest
-from domain.run_events import events_of_begin, events_of_end
+from domain.run_events import event_of_pause, events_of_begin, events_of_end, events_of_loss
 from domain.runs import FireKind, RunRecord, RunStatus, run_workflow_id
 from domain.trigger_matching import match_event
 from domain.trigger_models import EventTrigger, SystemEventTrigger
-from tests.support.routines import assert_refused, refusal
+from tests.support.routines import assert_refused, refusal, routine
 
 NOW = datetime(2026, 2, 1, 12, 0, tzinfo=UTC)
 EVENT = {"source": "github", "event_type": "issue.opened"}
@@ -220,6 +220,26 @@ def _record(status: RunStatus, **fields: Any) -> RunRecord:
         status=status,
         **fields,
     )
+
+
+class TestRoutineEvents:
+    def test_a_lost_run(self) -> None:
+        events = events_of_loss(_record(RunStatus.FAILED, error="lost"), routine(id="news"), None)
+        assert [event.event_type for event in events] == ["run.failed"]
+        events = events_of_loss(_record(RunStatus.FAILED), routine(id="news"), "failures")
+        assert [event.event_type for event in events] == ["run.failed", "routine.paused"]
+
+    def test_a_pause_by_a_person(self) -> None:
+        event = event_of_pause(routine(status="paused", paused_reason="user", next_run_at=None))
+        assert (event.id, event.hop, event.about) == ("routine.paused routine_01#4", 0, None)
+        assert event.payload == {
+            "routine_id": "routine_01",
+            "run_id": None,
+            "workflow_id": "routine/routine_01",
+            "title": "routine_01",
+            "status": "paused",
+            "reason": "user",
+        }
 
 
 class TestRunEvents:

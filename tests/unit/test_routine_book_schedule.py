@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.actor import Actor
+from domain.guardrail_models import Overlap as AtMaximum
 from domain.routine_book import RENEWAL_DELAY, RoutineBook
-from domain.routine_requests import ChangeRoutine, DeleteRoutine
+from domain.routine_requests import ChangeRoutine, CreateRoutine, DeleteRoutine
 from domain.schedule_policy import LONG_WINDOW, SHORT_WINDOW, CompiledPolicy, Overlap
+from domain.scopes import Route, Scope, ScopeKind
 from domain.wanted_schedule import WantedSchedule
 from tests.support.bookings import ANCHOR, state
 from tests.support.routines import NEXT, NOW, ONE_SHOT, WEBHOOK
@@ -101,6 +104,16 @@ class TestWanted:
         made.change(ChangeRoutine(), {"next_run_at": at.isoformat()}, NOW)
         assert at in made.wanted_schedule(NOW).single_instants
 
+    @pytest.mark.parametrize("year", ["0005", "1969", "1970", "1998"])
+    def test_a_time_of_long_ago_is_left_out(self, year: str) -> None:
+        """The server takes no instant before the epoch, and one soon after it for an interval."""
+        made = book(schedule={"every_seconds": 1800})
+        made.change(ChangeRoutine(), {"next_run_at": f"{year}-01-02T00:00:00Z"}, NOW)
+        wanted = made.wanted_schedule(NOW)
+        assert wanted.single_instants == []
+        assert wanted.spec is not None
+        assert made.missed_before_put(NOW) == made.routine.next_run_at
+
     def test_a_one_shot(self) -> None:
         wanted = book(schedule=ONE_SHOT).wanted_schedule(NOW)
         assert wanted.comment == "once at 2026-02-01T12:00:00Z"
@@ -150,3 +163,82 @@ class TestMissed:
         self, changes: dict[str, object], missed: datetime | None
     ) -> None:
         assert book(**changes).missed_before_put(NOW) == missed
+
+
+class TestPauseEvent:
+    """What is told with the Schedule that a pause puts (triggers-and-actions.md §2)."""
+
+    def change(self, made: RoutineBook, **changes: object) -> None:
+        made.change(ChangeRoutine(), changes, NOW)
+
+    def told(self, made: RoutineBook) -> tuple[str, object] | None:
+        event = made.wanted_schedule(NOW).event
+        return (event.id, event.payload["reason"]) if event else None
+
+    def test_a_person_pauses(self) -> None:
+        made = book()
+        assert self.told(made) is None
+        self.change(made, status="paused")
+        assert self.told(made) == ("routine.paused routine_01#5", "user")
+        made.schedule_put(made.state.schedule_revision)
+        assert self.told(made) is None, "told once"
+        self.change(made, title="Another")
+        assert self.told(made) is None, "not paused by this"
+
+    def test_a_pause_that_is_taken_back_is_not_told(self) -> None:
+        made = book()
+        self.change(made, status="paused")
+        first = made.state.schedule_revision
+        self.change(made, status="active")
+        assert self.told(made) is None
+        self.change(made, status="paused")
+        made.schedule_put(first)
+        assert self.told(made) == ("routine.paused routine_01#7", "user"), "of the later one"
+
+    def test_a_deleted_one_restored_as_paused_was_not_paused(self) -> None:
+        made = book()
+        made.delete(DeleteRoutine(), NOW)
+        self.change(made, status="paused")
+        assert self.told(made) is None
+
+
+class TestGivenGuardrails:
+    """Defaults follow the type of trigger, what somebody has set does not (§4)."""
+
+    def created(self, **body: object) -> RoutineBook:
+        route = Route(receive_id_type="console")
+        request = CreateRoutine(
+            id="routine_01",
+            key="k",
+            digest="d",
+            body={"prompt": "hello", "trigger": {"type": "manual"}, **body},
+            scope=Scope(kind=ScopeKind.USER, id="ou_a"),
+            route=route,
+            creator=Actor(user_id="ou_a"),
+        )
+        return RoutineBook.create(request, NOW)
+
+    def cooldown(self, made: RoutineBook) -> int:
+        made.change(ChangeRoutine(), {"trigger": {"type": "event", "pattern": "x"}}, NOW)
+        return made.routine.guardrails.cooldown_seconds
+
+    def test_a_cooldown_that_nobody_gave_becomes_the_default(self) -> None:
+        assert self.cooldown(self.created()) == 300
+        assert self.cooldown(self.created(guardrails={"cooldown_seconds": None})) == 300
+        assert self.cooldown(self.created(guardrails={"max_concurrent": 2})) == 300
+
+    def test_none_that_somebody_wants_stays_none(self) -> None:
+        made = self.created(guardrails={"cooldown_seconds": 0})
+        assert self.cooldown(made) == 0
+        assert made.routine.guardrails.overlap == AtMaximum.SKIP
+
+    def test_guardrails_are_replaced_as_a_whole(self) -> None:
+        made = self.created(guardrails={"cooldown_seconds": 0})
+        made.change(ChangeRoutine(), {"guardrails": {"max_concurrent": 2}}, NOW)
+        assert made.state.given_guardrails == ["max_concurrent"]
+        assert self.cooldown(made) == 300
+        made.change(ChangeRoutine(), {"guardrails": None}, NOW)
+        assert made.state.given_guardrails == []
+        back = self.created()
+        back.change(ChangeRoutine(), {"guardrails": {"cooldown_seconds": 0}}, NOW)
+        assert self.cooldown(back) == 0

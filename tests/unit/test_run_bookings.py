@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from domain.actions import LightweightAction
 from domain.admission import Decision, NoticeKind
 from domain.guardrails import Reason, RecentHash
 from domain.outcome import Notify
@@ -44,6 +45,7 @@ class TestAdmission:
             "Brief",
             "oc_x",
         )
+        assert isinstance(found.action, LightweightAction)
         assert (found.timezone, found.action.prompt, found.fresh) == ("UTC", "hello", True)
         assert found.route == Route(receive_id_type="webhook", receive_id="alerts")
         assert found.notify == Notify.model_validate(notify)
@@ -142,13 +144,14 @@ class TestAdmission:
     def test_it_is_never_early(self) -> None:
         assert Bookings().begin("m-1", occurred_at=NOW + HALF_HOUR).late_seconds == 0
 
-    def test_an_action_that_runs_cannot_carry_out(self) -> None:
+    def test_a_job_holds_no_session_and_has_a_time_of_its_own(self) -> None:
         action = {"type": "full_job", "title": "t", "description": "d"}
-        booked = Bookings(action=action, prompt=...)
-        before = booked.state.model_copy(deep=True)
-        with pytest.raises(TypeError, match="routine_01"):
-            booked.begin("m-1")
-        assert booked.state == before
+        booked = Bookings(action=action, prompt=..., session_key="chat_id:oc_x")
+        verdict = booked.begin("m-1")
+        assert verdict.definition is not None
+        assert verdict.definition.session_key == ""
+        assert verdict.definition.run_timeout_seconds == 3600
+        assert booked.state.routine.run_count == 1
 
 
 class TestScheduledTimes:

@@ -16,12 +16,8 @@ NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 def test_a_session_shows_who_holds_it_and_who_waits() -> None:
     state = SessionState(key="chat")
-    assert session_view(state).model_dump() == {
-        "key": "chat",
-        "active": False,
-        "holder": None,
-        "waiting": 0,
-    }
+    view = session_view(state)
+    assert (view.key, view.active, view.holder, view.waiting) == ("chat", False, None, 0)
     leases = LeaseQueue(state.leases)
     for owner in ("a", "b", "c"):
         request = RequestLease(owner=owner, request_id=owner, lease_seconds=60, checked=True)

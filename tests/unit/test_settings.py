@@ -510,9 +510,7 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
     assert found.local_model.gguf == Path("/home/ann/models/m.gguf")
     assert found.local_model.cache_folder == Path("/var/cache/x")
     assert found.store.folder == tmp_path / "../data"
-    assert found.store.url.get_secret_value() == (
-        f"sqlite+aiosqlite:///{tmp_path}/../data/tickless.db"
-    )
+    assert found.store.url.get_secret_value() == (f"sqlite:///{tmp_path}/../data/tickless.db")
     assert found.temporal.dev.db_file is None
     assert found.gateway.tokens_file == tmp_path / ".tickless/tokens.json"
 
@@ -520,11 +518,11 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "absolute"),
     [
-        ("sqlite+aiosqlite:///a/b.db", "sqlite+aiosqlite:///{}/a/b.db"),
+        ("sqlite+pysqlite:///a/b.db", "sqlite+pysqlite:///{}/a/b.db"),
         ("sqlite:///b.db?mode=ro", "sqlite:///{}/b.db?mode=ro"),
-        ("sqlite+aiosqlite:////a/b.db", "sqlite+aiosqlite:////a/b.db"),
-        ("sqlite+aiosqlite:///:memory:", "sqlite+aiosqlite:///:memory:"),
-        ("sqlite+aiosqlite://", "sqlite+aiosqlite://"),
+        ("sqlite+pysqlite:////a/b.db", "sqlite+pysqlite:////a/b.db"),
+        ("sqlite+pysqlite:///:memory:", "sqlite+pysqlite:///:memory:"),
+        ("sqlite+pysqlite://", "sqlite+pysqlite://"),
         ("postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
         ("env:DATABASE_URL", "env:DATABASE_URL"),
     ],

@@ -56,11 +56,14 @@ def test_its_values_are_the_defaults(tmp_path: Path, text: str) -> None:
     assert {key: value for key, value in found["context"].items() if value} == DEV_CONTEXT
     del found["context"], defaults["context"]
     if text != TEXT:
-        # The examples behind `#`: one model, one price, one channel.
-        for section, example in (("models", 0), ("prices", "prices"), ("channels", "ops")):
-            assert found[section][example]
-        for section in ("models", "prices", "channels"):
-            del found[section], defaults[section]
+        # The examples behind `#`: one model, one price, one channel, one MCP server.
+        examples: dict[str, Any] = {
+            "models": 0, "prices": "prices", "channels": "ops", "mcp_servers": 0,
+            "tool_permissions": "shell",
+        }  # fmt: skip
+        for section, example in examples.items():
+            assert found.pop(section)[example]
+            del defaults[section]
     assert found == defaults
 
 
@@ -73,6 +76,8 @@ def test_the_examples_are_the_defaults_of_their_kinds_too(tmp_path: Path) -> Non
     ops = found.channels.by_name["ops"]
     assert isinstance(ops, WebhookChannel)
     assert ops.model_dump(exclude_defaults=True).keys() == {"url", "secret"}
+    (clock,) = found.mcp_servers
+    assert clock.model_dump(exclude_defaults=True).keys() == {"name", "command", "args"}
 
 
 def test_it_mentions_every_setting() -> None:

@@ -174,7 +174,13 @@ class TestNames:
         assert completed == run_workflow_id(run_id("brief", scheduled_occurrence(NOW)))
 
     def test_queues(self) -> None:
-        assert SERVED_QUEUES == ("tickless-entities", "tickless", "tickless-llm", "tickless-watch")
+        assert SERVED_QUEUES == (
+            "tickless-entities",
+            "tickless",
+            "tickless-llm",
+            "tickless-tools",
+            "tickless-watch",
+        )
 
     def test_a_delivery_is_a_part_of_a_run(self) -> None:
         assert occurrence_id("brief/m-1", "final") == "brief/m-1/final"

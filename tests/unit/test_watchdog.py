@@ -48,6 +48,11 @@ class TestClassify:
         )
         assert found == expected
 
+    def test_a_job_is_not_stuck_by_its_age(self) -> None:
+        job = {"type": "full_job", "title": "t", "description": "d"}
+        waits = routine(action=job, prompt=..., running=True, last_run_at=ago(999_999))
+        assert classify(waits, NOW, TIMEOUT) is None
+
     def test_a_run_without_a_start_is_not_judged(self) -> None:
         assert classify(routine(running=True), NOW, TIMEOUT) is None
 

@@ -17,6 +17,7 @@ from client.context import CallerContext
 from client.tickless import TicklessClient
 from domain.admission import BeginRun, Decision
 from domain.emissions import EmittedEvent
+from domain.identifiers import routine_workflow_id
 from domain.runs import FireKind, KeptRun, run_id
 from tests.support.harness import Harness, until
 from tests.support.model_steps import Reply, unauthorized
@@ -259,6 +260,44 @@ async def test_a_refusal_and_a_pause_are_told(harness: Harness) -> None:
     assert await _first_end(harness, paused) == ("attention", 1)
     assert await _first_end(harness, skipped) == ("attention", 1)
     assert '"reason": "paused"' in _prompt_of(harness, skipped)
+
+
+async def test_a_pause_by_a_person_is_told_once(harness: Harness) -> None:
+    by_call, by_signal = await harness.routine(), await harness.routine()
+    listeners = [
+        await _listening(
+            harness,
+            type="system_event",
+            source="tickless",
+            event_type="routine.paused",
+            filters={"routine_id": name, "reason": "user"},
+        )
+        for name in (by_call, by_signal)
+    ]
+    await _heard()
+
+    await harness.tickless.routines.pause(by_call)
+    await harness.tickless.routines.patch(by_call, {"title": "Still paused"})
+    await harness.client.get_workflow_handle(routine_workflow_id(by_signal)).signal("pause")
+
+    for listener in listeners:
+        assert await _first_end(harness, listener) == ("ok", 0)
+    assert len(await _runs(harness, listeners[0])) == 1
+
+
+async def test_an_echo_without_its_author_fires_nothing(harness: Harness) -> None:
+    word = harness.name()
+    # A text that is sent, under an id that its channel gives it.
+    view = await harness.run_once(await harness.routine(Reply(f"{word} said.")))
+    sent = view.deliveries[0].message_id
+    await _listening(harness, type="event", pattern=word)
+    await _heard()
+    message = {"channel": "file", "id": sent, "text": f"{word} said."}
+
+    assert (await harness.tickless.messages.ingest(message)).matched == 0
+    other = {**message, "id": word}
+    assert (await harness.tickless.messages.ingest(other)).matched == 1
+    assert (await harness.tickless.messages.ingest({**message, "author_id": "ada"})).matched == 1
 
 
 async def test_events_stay_in_their_scope(harness: Harness) -> None:

@@ -170,10 +170,10 @@ async def test_ten_creations_of_one_name_make_one_routine(harness: Harness) -> N
         ({"prompt": "x", "trigger": {"type": "event", "pattern": "("}}, "trigger.pattern"),
         (
             {
-                "action": {"type": "full_job", "title": "t", "description": "d"},
+                "action": {"type": "full_job", "title": "t"},
                 "trigger": {"type": "manual"},
             },
-            "action.type",
+            "action.description",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from client.watchdog import PATIENCE
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import (
     ENTITIES_QUEUE,
@@ -153,12 +154,13 @@ async def test_an_unknown_job_is_reported(watched: Harness) -> None:
 
 
 async def test_without_a_worker_a_round_is_unavailable(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path_factory.mktemp("unwatched")
+    assert timedelta(seconds=15) == PATIENCE
+    monkeypatch.setattr("client.watchdog.PATIENCE", timedelta(seconds=1))
     async with (
-        running_server(folder) as server,
-        running_harness(folder, server, queues=()) as harness,
+        running_server(tmp_path) as server,
+        running_harness(tmp_path, server, queues=()) as harness,
     ):
         assert await harness.tickless.watchdog.last() is None
         with pytest.raises(DomainError) as caught:

@@ -1,0 +1,158 @@
+"""The activity that writes down how a job stands, and tells people and routines of it.
+
+Owns the order: first the ledger, in one transaction, then the texts, then the events. What is said
+is `domain.job_events`'. Source: triggers-and-actions.md §6, §8 and §10, DESIGN §6.
+
+Invariants:
+    1. Everything here may be repeated: rows have natural keys, texts are in the outbox before they
+       are sent, events have ids of their own.
+    2. A notice gets one attempt and never holds up a job; a result gets as many as a run's.
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel
+from temporalio import activity
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ApplicationError
+
+from activities import search_attributes as attributes
+from activities.deliveries import BEAT, Delivering
+from activities.delivery_steps import DeliverySteps, never_repeated
+from activities.emitting import Emitter, tell_or_retry
+from activities.failures import DELIVERY_REFUSED
+from activities.heartbeats import beating
+from activities.messenger import Messenger
+from domain.approvals import Approval
+from domain.deliveries import Delivery, DeliveryStatus, Part
+from domain.emissions import EmittedEvent
+from domain.jobs import JobRecord
+from domain.runs import RunRecord
+from domain.standing_grants import StandingGrant
+from domain.threads import Thread
+
+if TYPE_CHECKING:
+    # Heavy to import, and this module is imported for its payloads by every client.
+    from activities.store import Ledger, Store
+
+
+START: Final = "start"
+
+
+class PutJob(BaseModel):
+    """How a job stands, and what is to be told.
+
+    Attributes:
+        record: Its row.
+        thread: The conversation it works in; made if there is none.
+        run: The row of the run it works for, written in the same transaction.
+        approvals: Their rows.
+        grants: What was allowed for good.
+        notices: Texts that get one attempt.
+        result: The text that nobody waits for: it gets as many attempts as a run's reply.
+        events: Told in the job's scope.
+    """
+
+    record: JobRecord
+    thread: Thread
+    run: RunRecord | None = None
+    approvals: list[Approval] = []
+    grants: list[StandingGrant] = []
+    notices: list[Part] = []
+    result: Part | None = None
+    events: list[EmittedEvent] = []
+
+
+def job_attributes(record: JobRecord) -> TypedSearchAttributes:
+    """The search attributes every job is started with."""
+    found: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(attributes.KIND, "job"),
+        SearchAttributePair(attributes.SCOPE, attributes.capped(record.scope)),
+        SearchAttributePair(attributes.OWNER, attributes.capped(record.user_id)),
+        SearchAttributePair(attributes.STATUS, str(record.status)),
+        SearchAttributePair(attributes.CREATED, record.created_at),
+    ]
+    if record.routine_id is not None:
+        found.append(SearchAttributePair(attributes.ROUTINE, record.routine_id))
+    return TypedSearchAttributes(found)
+
+
+class JobActivities:
+    """Writes down jobs and tells of them."""
+
+    def __init__(
+        self,
+        store: "Store",
+        messenger: Messenger,
+        emitter: Emitter,
+        *,
+        start_notices: bool = True,
+    ) -> None:
+        """Take what is needed.
+
+        Args:
+            store: The ledger; stays its owner's.
+            messenger: Sends the texts.
+            emitter: Tells the events.
+            start_notices: Setting of the same name.
+        """
+        self._store = store
+        self._messenger = messenger
+        self._emitter = emitter
+        self._start_notices = start_notices
+
+    @activity.defn
+    async def put_job(self, request: PutJob) -> None:
+        """Write the rows, send the texts, tell the events.
+
+        Raises:
+            ApplicationError: `delivery_refused`, to be retried after the delay it names;
+                `store_failed` from the store; `entity_silent` when nobody could be told.
+        """
+        current = Delivering()
+        told = [item for item in request.notices if self._start_notices or item.part != START]
+        notices = self._steps(request, told, once=True)
+        result = self._steps(request, [request.result] if request.result else [], once=False)
+        with beating(lambda: current, BEAT):
+            row = await self._store.write(self._begin, request, notices)
+            while row is not None:
+                sent = await self._messenger.send_once(row)
+                row = await self._store.write(notices.go_on, sent)
+            if request.result is not None:
+                row = await self._store.write(result.enqueue)
+                while row is not None:
+                    current = Delivering(occurrence_id=row.occurrence_id)
+                    sent = await self._messenger.send(row)
+                    row = await self._store.write(result.go_on, sent)
+            await tell_or_retry(self._emitter, request.events, request.record.scope)
+        if result.held:
+            raise self._refusal(result)
+
+    def _steps(self, request: PutJob, parts: list[Part], *, once: bool) -> DeliverySteps:
+        record = request.record
+        rows = [
+            self._messenger.row(part, record.run_id, f"{record.id}/{part.part}", scope=record.scope)
+            for part in parts
+        ]
+        return DeliverySteps(rows, never_repeated if once else self._messenger.may_be_repeated)
+
+    def _begin(self, ledger: "Ledger", request: PutJob, steps: DeliverySteps) -> Delivery | None:
+        ledger.threads.ensure(request.thread)
+        if request.run is not None:
+            ledger.runs.put(request.run)
+        ledger.jobs.put(request.record)
+        for approval in request.approvals:
+            ledger.approvals.put(approval)
+        for grant in request.grants:
+            ledger.grants.put(grant)
+        return steps.enqueue(ledger)
+
+    def _refusal(self, steps: DeliverySteps) -> ApplicationError:
+        waiting = [
+            row for row in steps.rows if row.status == DeliveryStatus.PENDING and row.attempts
+        ]
+        return ApplicationError(
+            "; ".join(f"{row.occurrence_id} was not delivered: {row.error}" for row in waiting),
+            type=DELIVERY_REFUSED,
+            next_retry_delay=max(map(self._messenger.delay, waiting)),
+        )

@@ -1,0 +1,91 @@
+"""The table `jobs`: what became of each job.
+
+Owns reading and writing of `JobRecord`s. Source: triggers-and-actions.md §6 and §10.
+
+Invariant: a job that ended is never turned back into one that goes on, whatever arrives late.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, RowMapping, and_, bindparam, or_, select, update
+
+from activities.store.errors import StoreError
+from activities.store.tables import jobs
+from activities.store.writes import insert, or_nothing
+from domain.jobs import TERMINAL_STATUSES, JobRecord
+
+_INSERT: Final = insert(jobs, lambda new: or_nothing(new).returning(jobs.c.id))
+_REPLACE: Final = update(jobs).where(jobs.c.id == bindparam("job_id"))
+_REPLACE_OPEN: Final = _REPLACE.where(jobs.c.status.not_in(TERMINAL_STATUSES))
+_BY_ID: Final = select(jobs).where(jobs.c.id == bindparam("job_id"))
+_OF_RUN: Final = select(jobs).where(jobs.c.run_id == bindparam("of_run"))
+_NEWEST: Final = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id)
+
+
+class JobTable:
+    """Records of jobs, by job id."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def put(self, record: JobRecord) -> None:
+        """Write a record over the one with its id.
+
+        An unfinished record does not replace a finished one; otherwise the last write wins, except
+        for the description: it never changes, and later records need not carry it. A run and its
+        job refer to each other: both are written in one transaction, in any order.
+
+        Raises:
+            StoreError: The database failed, `run_id` or `thread_id` names nothing, or another job
+                works for this run.
+        """
+        row = record.model_dump()
+        if self._connection.execute(_INSERT[self._connection.dialect.name], row).first():
+            return
+        replace = _REPLACE if record.status in TERMINAL_STATUSES else _REPLACE_OPEN
+        del row["description"]
+        changed = self._connection.execute(replace, row | {"job_id": record.id})
+        if changed.rowcount == 0 and self.get(record.id) is None:
+            raise StoreError(f"another job works for the run {record.run_id!r}")
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """The record of a job, null if there is none."""
+        row = self._connection.execute(_BY_ID, {"job_id": job_id}).mappings().one_or_none()
+        return _job(row) if row else None
+
+    def of_run(self, run_id: str) -> JobRecord | None:
+        """The job that works for a run, null if there is none."""
+        row = self._connection.execute(_OF_RUN, {"of_run": run_id}).mappings().one_or_none()
+        return _job(row) if row else None
+
+    def listing(
+        self,
+        limit: int,
+        *,
+        status: str | None = None,
+        before: datetime | None = None,
+        before_id: str = "",
+        scope: str | None = None,
+    ) -> list[JobRecord]:
+        """The newest jobs first.
+
+        Args:
+            limit: At most so many.
+            status: Of one status only.
+            before: Made earlier than this,
+            before_id: or at the same time, and after this one in the list.
+            scope: Of one scope only, in text form.
+        """
+        query = _NEWEST if status is None else _NEWEST.where(jobs.c.status == status)
+        if scope is not None:
+            query = query.where(jobs.c.scope == scope)
+        if before is not None:
+            earlier = jobs.c.created_at < before
+            beside = and_(jobs.c.created_at == before, jobs.c.id > before_id)
+            query = query.where(or_(earlier, beside) if before_id else earlier)
+        return [_job(row) for row in self._connection.execute(query.limit(limit)).mappings()]
+
+
+def _job(row: RowMapping) -> JobRecord:
+    return JobRecord.model_validate(dict(row))

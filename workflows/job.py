@@ -1,0 +1,426 @@
+"""A job: an agent that calls models and tools in turn until it has an answer.
+
+Owns the messages of the workflow, when a step may be made, and what is told and written between
+steps. A step is `workflows.job_steps`', the slot `workflows.job_slot`'s, every decision
+`domain.job_book`'s. Lifecycle and invariants: docs/lifecycles/job.md.
+Source: DESIGN §3, triggers-and-actions.md §6 and §8.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows.handlers import guarded, guarded_signal, undisturbed
+from workflows.job_slot import JobSlot
+from workflows.job_steps import JobSteps, StepResult
+from workflows.parking import park
+
+with workflow.unsafe.imports_passed_through():
+    from activities import search_attributes as attributes
+    from activities import timeouts
+    from activities.failures import application_error_of
+    from activities.jobs import JobActivities, PutJob
+    from domain.approvals import Approval, ApprovalStatus
+    from domain.deliveries import Part
+    from domain.emissions import EmittedEvent
+    from domain.identifiers import RUNS_QUEUE
+    from domain.job_approvals import ApprovalNews
+    from domain.job_book import JobBook, NextStep
+    from domain.job_events import (
+        JOB_STARTED,
+        JOB_STUCK,
+        approval_parts,
+        end_part,
+        event_of_end,
+        events_of_decisions,
+        events_of_news,
+        job_event,
+        stuck_part,
+    )
+    from domain.job_messages import (
+        CancelJob,
+        DecideApproval,
+        ExtendApproval,
+        JobEnded,
+        JobStage,
+        JobView,
+        SteerJob,
+    )
+    from domain.job_state import JobState
+    from domain.job_view import job_details
+    from domain.jobs import JobStatus, JobWaiting
+    from domain.lease_queue_state import Granted
+    from domain.standing_grants import StandingGrant, grant_id
+
+# More ids than that would end the workflow: the server bounds the value of a search attribute.
+MAX_LISTED_APPROVALS = 40
+
+
+@workflow.defn(name="Job")
+class Job:
+    """Workflow `job/<id>`; its result is how the job ended."""
+
+    @workflow.init
+    def __init__(self, state: JobState) -> None:
+        self._state = state
+        self._book = JobBook(state)
+        self._steps = JobSteps(state, self._book)
+        self._slot = JobSlot(state)
+        self._stage = JobStage.SLOT
+        self._resumed = False
+        self._work: asyncio.Task[None] | None = None
+        self._cancel_reason = CancelJob().reason
+        self._decided: list[Approval] = []
+        self._changed: list[Approval] = []
+        self._grants: list[StandingGrant] = []
+
+    @workflow.run
+    async def run(self, _state: JobState) -> JobEnded:
+        """Carry the job to its end, whatever happens on the way."""
+        self._work = asyncio.create_task(self._live())
+        try:
+            await self._work
+        except asyncio.CancelledError:
+            self._book.cancel(self._cancel_reason, workflow.now())
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                self._book.cancel(self._cancel_reason, workflow.now())
+            else:
+                cause = application_error_of(error)
+                self._book.fault(cause.message if cause else str(error), workflow.now())
+        self._work = None
+        await undisturbed(asyncio.create_task(self._finish()))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._book.result()
+
+    # Messages
+
+    @workflow.signal
+    @guarded_signal
+    def granted(self, grant: Granted | None = None) -> None:
+        """A slot is free; without a grant: everything goes on after a pause."""
+        if grant is None:
+            self._resumed = True
+        else:
+            self._slot.granted(grant)
+
+    @workflow.signal
+    @guarded_signal
+    def release_hold(self) -> None:
+        """Everything goes on after a pause."""
+        self._resumed = True
+
+    @workflow.update(name="pause")
+    @guarded
+    def pause_update(self) -> JobView:
+        """Pause before the next step."""
+        self._book.want_pause()
+        return self.view()
+
+    @workflow.signal(name="pause")
+    @guarded_signal
+    def pause_signal(self) -> None:
+        """The same as the update, for senders that need no answer."""
+        self._book.want_pause()
+
+    @workflow.update(name="resume")
+    @guarded
+    def resume_update(self) -> JobView:
+        """Go on after a pause, also one for lack of budget."""
+        self._book.resume()
+        return self.view()
+
+    @workflow.signal(name="resume")
+    @guarded_signal
+    def resume_signal(self) -> None:
+        """The same as the update."""
+        self._book.resume()
+
+    @workflow.update(name="cancel")
+    @guarded
+    def cancel_update(self, request: CancelJob | None = None) -> JobView:
+        """End the job as cancelled; what runs is cancelled with it."""
+        self._cancel(request)
+        return self.view()
+
+    @workflow.signal(name="cancel")
+    @guarded_signal
+    def cancel_signal(self, request: CancelJob | None = None) -> None:
+        """The same as the update."""
+        self._cancel(request)
+
+    @workflow.update(name="steer")
+    @guarded
+    def steer_update(self, request: SteerJob) -> JobView:
+        """Say something that the model reads before its next step."""
+        self._book.steer(request.text)
+        return self.view()
+
+    @workflow.signal(name="steer")
+    @guarded_signal
+    def steer_signal(self, request: SteerJob) -> None:
+        """The same as the update."""
+        self._book.steer(request.text)
+
+    @workflow.update
+    @guarded
+    def decide_approval(self, request: DecideApproval) -> Approval:
+        """Approve or deny a call that waits."""
+        former = [item.approval for item in self._state.approvals]
+        approval = self._book.approvals.decide(request, workflow.now())
+        if not any(approval is one for one in former):
+            self._decided.append(approval)
+        if request.always and approval.status == ApprovalStatus.APPROVED:
+            self._grants.append(self._grant(approval))
+        return approval
+
+    @workflow.update
+    @guarded
+    def extend_approval(self, request: ExtendApproval) -> Approval:
+        """Give a call that waits more time."""
+        approval = self._book.approvals.extend(request)
+        self._changed.append(approval)
+        return approval
+
+    @workflow.query
+    def view(self) -> JobView:
+        """Everything known of this job."""
+        return self._book.view(self._stage)
+
+    def _cancel(self, request: CancelJob | None) -> None:
+        if self._work is not None and not self._work.done():
+            self._cancel_reason = (request or CancelJob()).reason
+            self._work.cancel()
+        elif self._book.status != JobStatus.CANCELLED:
+            # It has ended another way: say so.
+            self._book.cancel(self._cancel_reason, workflow.now())
+
+    # The loop
+
+    async def _live(self) -> None:
+        if self._book.record.thread_id is None:
+            self._book.note_thread(self._steps.thread().id)
+            await self._write(first=True)
+        while not self._book.ended:
+            await self._become_running()
+            if self._steps.out_of_time:
+                self._book.fail(self._steps.timeout_text, workflow.now(), timed_out=True)
+                break
+            await self._write_decisions()
+            await self._react(await self._step())
+            await self._renew()
+
+    async def _step(self) -> StepResult:
+        if self._state.tools is None:
+            self._show(JobStage.TOOLS)
+            refusal = await self._steps.offer()
+            if refusal:
+                self._book.fail(refusal, workflow.now())
+            return StepResult()
+        match self._book.next_step():
+            case NextStep.ASK:
+                self._show(JobStage.MODEL)
+                return await self._steps.ask()
+            case NextStep.CALLS:
+                self._show(JobStage.TOOLS)
+                return await self._steps.call_tools()
+            case _:
+                self._book.wait_for_approvals()
+                return StepResult()
+
+    async def _react(self, result: StepResult) -> None:
+        """What has to be told of a step, and what stands in the way of the next."""
+        if result.news:
+            await self._tell_approvals(result.news)
+        if self._book.ended:
+            return
+        if result.lost is not None:
+            await self._recover(result.lost)
+        elif result.parked:
+            await self._park()
+        elif result.budget is not None:
+            self._book.warn([result.budget])
+            self._book.pause_now(JobWaiting.BUDGET)
+
+    async def _become_running(self) -> None:
+        """Wait until the job may work: not paused, nothing to be decided, and with a slot."""
+        book = self._book
+        while book.status != JobStatus.RUNNING or self._state.wants_pause:
+            match book.status:
+                case JobStatus.RUNNING:
+                    book.pause_now()
+                case JobStatus.PAUSED:
+                    budget = book.record.waiting_for == JobWaiting.BUDGET
+                    self._show(JobStage.BUDGET if budget else JobStage.PAUSED)
+                    await self._rest(lambda: book.status != JobStatus.PAUSED)
+                case JobStatus.WAITING_APPROVAL:
+                    self._show(JobStage.APPROVAL)
+                    await self._rest(self._is_decided)
+                    if book.status == JobStatus.WAITING_APPROVAL:
+                        book.approvals_decided()
+                case _:
+                    await self._take_slot()
+
+    def _is_decided(self) -> bool:
+        return self._book.status != JobStatus.WAITING_APPROVAL or not self._book.approvals.pending
+
+    async def _take_slot(self) -> None:
+        book = self._book
+        book.wait_for(JobWaiting.SLOT)
+        self._show(JobStage.SLOT)
+        first = book.record.started_at is None
+        if not await self._slot.acquire(lambda: book.status == JobStatus.PENDING):
+            return
+        book.start(workflow.now())
+        self._upsert()
+        if first:
+            await self._write(events=job_event(JOB_STARTED, book.record, self._state.start.hop))
+
+    async def _rest(self, over: Callable[[], bool]) -> None:
+        """Wait without a slot; approvals are reminded of, expire and are written down meanwhile."""
+        await self._slot.release()
+        self._upsert()
+        await self._write()
+        while not over():
+            due = self._book.approvals.next_time()
+            news = self._book.approvals.due(workflow.now())
+            if news:
+                await self._tell_approvals(news)
+                continue
+            await self._write_decisions()
+            wait = None if due is None else max(due - workflow.now(), timedelta(milliseconds=1))
+            try:
+                await workflow.wait_condition(
+                    lambda: (
+                        over() or bool(self._decided) or self._book.approvals.next_time() != due  # noqa: B023 - waited for here
+                    ),
+                    timeout=wait,
+                    timeout_summary="remind of an approval, or deny it",
+                )
+            except TimeoutError:
+                continue
+
+    async def _park(self) -> None:
+        """Wait until everything goes on; `resume_all` finds the job by its status and wakes it."""
+        self._resumed = False
+        self._book.wait_for(JobWaiting.SYSTEM_PAUSED)
+        self._show(JobStage.SYSTEM_PAUSED)
+        await park(lambda: self._resumed, self._book.status)
+        self._book.wait_for(None)
+
+    async def _recover(self, why: str) -> None:
+        """A step was lost: say so once, then do it again, or give up."""
+        news = self._book.stall()
+        self._upsert()
+        if news:
+            record, start = self._book.record, self._state.start
+            await self._write(
+                events=job_event(JOB_STUCK, record, start.hop), notices=[stuck_part(record, start)]
+            )
+        self._book.recover(why, workflow.now())
+        self._upsert()
+
+    async def _renew(self) -> None:
+        """Go on as a new execution when the history is long; nothing is open between two steps."""
+        info = workflow.info()
+        if not info.is_continue_as_new_suggested() or self._book.ended:
+            return
+        await self._write_decisions()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not (self._decided or self._changed or self._grants):
+            workflow.continue_as_new(self._state)
+
+    # The end
+
+    async def _finish(self) -> None:
+        await self._slot.release()
+        record, start = self._book.record, self._state.start
+        self._changed += self._book.approvals.withdraw()
+        self._show(JobStage.ENDED)
+        self._upsert()
+        part = None if start.owner else end_part(record, start)
+        await self._write(events=event_of_end(record, start.hop), result=part)
+        if start.owner is not None:
+            owner = workflow.get_external_workflow_handle(start.owner)
+            try:
+                await owner.signal("job_ended", self._book.result())
+            except ApplicationError:
+                workflow.logger.info("nobody waits for job %s any more", record.id)
+
+    # Telling and writing
+
+    async def _tell_approvals(self, news: Sequence[tuple[Approval, ApprovalNews]]) -> None:
+        reminded = {item.approval.id: item.reminded for item in self._state.approvals}
+        self._changed += [approval for approval, _ in news]
+        self._upsert()
+        await self._write(
+            events=events_of_news(news, self._book.record, self._state.start.hop),
+            notices=approval_parts(news, self._state.start, reminded),
+        )
+
+    async def _write_decisions(self) -> None:
+        """Write what people decided, before anything is done on the strength of it."""
+        # Again for what came meanwhile: the store lets nothing run that it does not know of.
+        while self._decided or self._changed or self._grants:
+            self._upsert()
+            await self._write()
+
+    async def _write(
+        self,
+        *,
+        first: bool = False,
+        events: Sequence[EmittedEvent] = (),
+        notices: Sequence[Part] = (),
+        result: Part | None = None,
+    ) -> None:
+        """Write how the job stands, with everything that has changed since the last time."""
+        decided, changed, grants = self._decided, self._changed, self._grants
+        self._decided, self._changed, self._grants = [], [], []
+        start = self._state.start
+        record = self._book.record
+        await workflow.execute_activity_method(
+            JobActivities.put_job,
+            PutJob(
+                record=record if first else self._book.light_record,
+                thread=self._steps.thread(),
+                run=self._state.start.run if first else None,
+                approvals=[*changed, *decided],
+                grants=grants,
+                notices=list(notices),
+                result=result,
+                events=[*events_of_decisions(decided, record, start.hop), *events],
+            ),
+            task_queue=RUNS_QUEUE,
+            start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
+            heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
+            retry_policy=timeouts.DELIVERY_RETRY,
+            summary=f"{record.status}: record" + (" and tell" if notices or result else ""),
+        )
+
+    def _grant(self, approval: Approval) -> StandingGrant:
+        routine = self._state.start.record.routine_id or ""
+        return StandingGrant(
+            id=grant_id(routine, approval.tool, approval.version),
+            routine_id=routine,
+            tool=approval.tool,
+            version=approval.version,
+            granted_by=approval.decided_by or "",
+            created_at=workflow.now(),
+        )
+
+    def _show(self, stage: JobStage) -> None:
+        self._stage = stage
+        workflow.set_current_details(job_details(self.view(), workflow.info().namespace))
+
+    def _upsert(self) -> None:
+        pending = [approval.id for approval in self._book.approvals.pending]
+        updates: list[SearchAttributeUpdate[Any]] = [
+            attributes.STATUS.value_set(self._book.status),
+            attributes.APPROVALS.value_set(pending[:MAX_LISTED_APPROVALS]),
+        ]
+        workflow.upsert_search_attributes(updates)

@@ -1,0 +1,151 @@
+"""The job of a run: started as its child, waited for, ended with it.
+
+Owns the run's side. The job itself is `workflows.job`. Source: triggers-and-actions.md §6
+(Run ↔ job), DESIGN §3 rule 11.
+
+Invariants:
+    1. The rows of run and job are written together, with the job's id, before the job exists.
+    2. A run that is cancelled cancels its job and waits for its end.
+    3. The run waits as long as the job lives: the job's own time is spent in its steps.
+"""
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
+from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+
+from workflows.job import Job
+from workflows.ulids import new_ulid
+
+with workflow.unsafe.imports_passed_through():
+    from activities import timeouts
+    from activities.jobs import JobActivities, PutJob, job_attributes
+    from activities.models import ModelAnswer
+    from domain.actions import FullJobAction
+    from domain.admission import RunDefinition
+    from domain.deliveries import Part
+    from domain.identifiers import RUNS_QUEUE
+    from domain.job_messages import JobEnded, StartJob
+    from domain.job_state import JobState
+    from domain.jobs import JobRecord, JobStatus, job_session_key, job_workflow_id
+    from domain.run_start import StartRun
+    from domain.runs import RunRecord
+    from domain.threads import Thread, ThreadKind
+
+
+class JobFailed(Exception):
+    """The job of a run ended without a result."""
+
+    def __init__(self, ended: JobEnded) -> None:
+        super().__init__(ended.error or ended.status)
+        self.ended = ended
+
+
+def new_job(definition: RunDefinition, record: RunRecord, start: StartRun) -> StartJob | None:
+    """The job of a run whose action is one; null for every other."""
+    action = definition.action
+    if not isinstance(action, FullJobAction):
+        return None
+    job_id = f"job_{new_ulid()}"
+    limits = definition.job_limits
+    return StartJob(
+        record=JobRecord(
+            id=job_id,
+            run_id=record.id,
+            routine_id=record.routine_id,
+            title=action.title,
+            description=action.description,
+            max_iterations=action.max_iterations,
+            session_key=job_session_key(job_id),
+            thread_id=job_id,
+            user_id=definition.user_id,
+            scope=definition.scope.text,
+            created_at=workflow.now(),
+        ),
+        scope=definition.scope,
+        route=definition.route,
+        owner=record.workflow_id,
+        thread_id=job_id,
+        timeout_seconds=definition.run_timeout_seconds,
+        step_timeout_seconds=limits.step_timeout_seconds,
+        approval_timeout_seconds=limits.approval_timeout_seconds,
+        allowed_tools=definition.allowed_tools,
+        max_tool_calls=definition.max_tool_calls,
+        max_tokens_total=definition.max_tokens_total,
+        max_cost_micros=definition.max_cost_micros,
+        untrusted=start.untrusted,
+        hop=record.hop,
+    )
+
+
+async def do_job(start: StartJob, record: RunRecord, notice: Part | None = None) -> JobEnded:
+    """Carry a job to its end.
+
+    Args:
+        start: The job.
+        record: The run's row, with the job's id.
+        notice: What is said when it begins.
+
+    Raises:
+        CancelledError: The run was cancelled; the job has ended.
+    """
+    job = start.record
+    await workflow.execute_activity_method(
+        JobActivities.put_job,
+        PutJob(
+            record=job,
+            thread=Thread(
+                id=job.id,
+                scope=job.scope,
+                session_key=job.session_key,
+                kind=ThreadKind.JOB,
+                created_at=job.created_at,
+            ),
+            run=record,
+            notices=[] if notice is None else [notice],
+        ),
+        task_queue=RUNS_QUEUE,
+        start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
+        heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
+        retry_policy=timeouts.DELIVERY_RETRY,
+        summary="record the job",
+    )
+    try:
+        return await workflow.execute_child_workflow(
+            Job.run,
+            JobState(start=start),
+            id=job_workflow_id(job.id),
+            task_queue=RUNS_QUEUE,
+            parent_close_policy=ParentClosePolicy.ABANDON,
+            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            search_attributes=job_attributes(job),
+            static_summary=f"job: {job.title}"[:200],
+        )
+    except ChildWorkflowError as error:
+        if is_cancelled_exception(error):
+            raise asyncio.CancelledError from error
+        cause = str(error.cause or error)
+        return JobEnded(job_id=job.id, status=JobStatus.FAILED, error=f"the job was lost: {cause}")
+
+
+def answer_of(ended: JobEnded) -> ModelAnswer:
+    """The result of a job as the answer of its run.
+
+    Raises:
+        CancelledError: Somebody cancelled the job.
+        JobFailed: It has no result.
+    """
+    if ended.status == JobStatus.CANCELLED:
+        raise asyncio.CancelledError(ended.error)
+    if ended.status != JobStatus.COMPLETED:
+        raise JobFailed(ended)
+    return ModelAnswer(
+        text=ended.text,
+        message_id=ended.message_id or "",
+        model=ended.model or "",
+        provider="",
+        elapsed_seconds=0,
+        attempts=ended.attempts,
+        warnings=ended.warnings,
+    )
