@@ -272,7 +272,8 @@ async def test_a_turn_calls_in_its_own_frame(bench: Bench) -> None:
         "[context]\n\nSay hello.\n\n[rule]",
     ]
     assert (await bench.texts())[0] == ("user", "Say hello.")
-    (row,) = await bench.rows()
+    # Its ids begin with the turn's: those of activities begin anew in each execution of a session.
+    (row,) = await bench.store.calls.with_prefix(f"{turn.id}/")
     assert (row.turn_id, row.run_id, row.job_id, row.purpose) == (turn.id, None, None, "chat")
     stored = await bench.store.read(lambda ledger: ledger.turns.get(turn.id))
     assert stored is not None
