@@ -6,15 +6,18 @@ Source: chat-policies.md §1, §2.4 and §2.5.
 
 Invariant: what people can write stands only in the user's message, never in a system message.
 
-The fixed text is short on purpose: the smallest supported model has 135 million parameters.
+The fixed text is short on purpose, and metadata that tells nothing is left out: the smallest
+supported model has 135 million parameters, and takes up what it is shown.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from domain.directives import SILENT_REPLY_TOKEN
 from domain.inbound import build_inbound_meta_system_prompt, build_inbound_user_context_prefix
 from domain.inbox_texts import inbound_context
 from domain.prompts import PromptFrame
+from domain.scopes import ScopeKind
 from domain.session_messages import InboundMessage
 
 CHAT_SYSTEM_TEXT: Final = (
@@ -32,7 +35,19 @@ def chat_frame(message: InboundMessage) -> PromptFrame:
         message: The message that the turn answers; of several the last.
     """
     context = inbound_context(message)
-    return PromptFrame(
-        system=[CHAT_SYSTEM_TEXT, build_inbound_meta_system_prompt(context)],
-        before=build_inbound_user_context_prefix(context),
+    if _is_owner(message):
+        # Whoever speaks to their own session needs no introduction.
+        context = replace(context, sender_id="")
+    system = [CHAT_SYSTEM_TEXT]
+    if any((context.provider, context.surface, context.chat_id, context.chat_type)):
+        system.append(build_inbound_meta_system_prompt(context))
+    return PromptFrame(system=system, before=build_inbound_user_context_prefix(context))
+
+
+def _is_owner(message: InboundMessage) -> bool:
+    scope = message.scope
+    return (
+        scope.kind == ScopeKind.USER
+        and message.sender_id == scope.id
+        and not message.sender_label.strip()
     )

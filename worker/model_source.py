@@ -61,6 +61,8 @@ async def model_chain(
                 context_tokens=local.context_tokens,
                 # A small model wanders less when it takes the likeliest word.
                 temperature=0,
+                # When it wanders all the same, it has to come to an end.
+                max_tokens=512,
                 # A busy processor prefills slowly, and says nothing until it is done.
                 idle_timeout_seconds=300,
             )
