@@ -205,7 +205,7 @@ class CallPreparation:
     def _earlier(self, ledger: "Ledger", *, found: bool) -> list[LlmCall]:
         """The rows of this activity; they are only looked for where there can be any."""
         detoured = self._flushed or self._summary is not None
-        if not found and not detoured and self._attempt.number == 1:
+        if not found and not detoured and self._attempt.is_first:
             return []
         rows = ledger.calls.with_prefix(self._attempt.prefix)
         flush = ledger.calls.get(flush_call_id(self._request.thread.id, self._context(ledger)))

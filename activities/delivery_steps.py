@@ -14,9 +14,10 @@ Invariants:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from activities.open_calls import close_run_calls
 from domain.deliveries import SETTLED, Delivery, DeliveryStatus
 from domain.runs import RunRecord
 from domain.scopes import Route
@@ -76,7 +77,7 @@ class DeliverySteps:
         self._at = 0
 
     def begin(self, ledger: "Ledger", record: RunRecord, thread: Thread | None) -> Delivery | None:
-        """Write the run and its texts, then take the first.
+        """Write the run, what it has left open and its texts, then take the first.
 
         Args:
             ledger: Where to write.
@@ -89,6 +90,7 @@ class DeliverySteps:
         if thread is not None:
             ledger.threads.ensure(thread)
         ledger.runs.put(record)
+        close_run_calls(ledger, record, datetime.now(UTC))
         return self.enqueue(ledger)
 
     def enqueue(self, ledger: "Ledger") -> Delivery | None:

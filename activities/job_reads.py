@@ -16,7 +16,7 @@ from temporalio import activity
 from activities.ledger_reads import answering, fitting
 from domain.approvals import Approval
 from domain.errors import DomainError, ErrorKind
-from domain.job_pages import ApprovalPage, JobPage, preview
+from domain.job_pages import ApprovalPage, JobPage, preview, preview_approval
 from domain.jobs import JobRecord
 from domain.ledger_requests import (
     GetApproval,
@@ -71,7 +71,7 @@ class JobReads:
         rows = await self._store.approvals.listing(
             question.limit + 1, status=question.status, scope=question.scope
         )
-        kept = fitting(rows[: question.limit])
+        kept = fitting([preview_approval(row) for row in rows[: question.limit]])
         return ApprovalPage(approvals=kept, more=len(rows) > len(kept))
 
     @activity.defn

@@ -7,8 +7,11 @@ Invariants:
     1. Everything here may be repeated: rows have natural keys, texts are in the outbox before they
        are sent, events have ids of their own.
     2. A notice gets one attempt and never holds up a job; a result gets as many as a run's.
+    3. The row of an approval has all the arguments, masked: they are read from the conversation,
+       because no payload carries them.
 """
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
@@ -23,6 +26,8 @@ from activities.emitting import Emitter, tell_or_retry
 from activities.failures import DELIVERY_REFUSED
 from activities.heartbeats import beating
 from activities.messenger import Messenger
+from activities.open_calls import close_job_calls
+from activities.tools.calls import read_call
 from domain.approvals import Approval
 from domain.deliveries import Delivery, DeliveryStatus, Part
 from domain.emissions import EmittedEvent
@@ -30,13 +35,23 @@ from domain.jobs import JobRecord
 from domain.runs import RunRecord
 from domain.standing_grants import StandingGrant
 from domain.threads import Thread
+from domain.tool_specs import AskedCall
 
 if TYPE_CHECKING:
     # Heavy to import, and this module is imported for its payloads by every client.
     from activities.store import Ledger, Store
+    from activities.tools.registry import ToolRegistry
 
 
 START: Final = "start"
+
+
+class CallPlace(BaseModel):
+    """Where the arguments of a call are, and how long they are."""
+
+    message_id: str
+    call: AskedCall
+    arguments_chars: int = 0
 
 
 class PutJob(BaseModel):
@@ -46,7 +61,9 @@ class PutJob(BaseModel):
         record: Its row.
         thread: The conversation it works in; made if there is none.
         run: The row of the run it works for, written in the same transaction.
+        closing: No workflow carries the job any more: its row and its approvals are ended.
         approvals: Their rows.
+        asked: Where the arguments of new ones are, by approval id.
         grants: What was allowed for good.
         notices: Texts that get one attempt.
         result: The text that nobody waits for: it gets as many attempts as a run's reply.
@@ -56,7 +73,9 @@ class PutJob(BaseModel):
     record: JobRecord
     thread: Thread
     run: RunRecord | None = None
+    closing: bool = False
     approvals: list[Approval] = []
+    asked: dict[str, CallPlace] = {}
     grants: list[StandingGrant] = []
     notices: list[Part] = []
     result: Part | None = None
@@ -87,6 +106,7 @@ class JobActivities:
         emitter: Emitter,
         *,
         start_notices: bool = True,
+        registry: "ToolRegistry | None" = None,
     ) -> None:
         """Take what is needed.
 
@@ -95,11 +115,14 @@ class JobActivities:
             messenger: Sends the texts.
             emitter: Tells the events.
             start_notices: Setting of the same name.
+            registry: The tools, which say what of their arguments is masked; null: approvals are
+                written with the arguments they come with.
         """
         self._store = store
         self._messenger = messenger
         self._emitter = emitter
         self._start_notices = start_notices
+        self._registry = registry
 
     @activity.defn
     async def put_job(self, request: PutJob) -> None:
@@ -140,12 +163,30 @@ class JobActivities:
         ledger.threads.ensure(request.thread)
         if request.run is not None:
             ledger.runs.put(request.run)
-        ledger.jobs.put(request.record)
+        if request.closing:
+            ledger.jobs.close(request.record)
+            ledger.approvals.withdraw(request.record.id)
+        else:
+            ledger.jobs.put(request.record)
         for approval in request.approvals:
-            ledger.approvals.put(approval)
+            place = request.asked.get(approval.id)
+            ledger.approvals.put(self._whole(ledger, approval, place) if place else approval)
+        # After the approvals: it masks the arguments that those are read from.
+        close_job_calls(ledger, request.record, datetime.now(UTC))
         for grant in request.grants:
             ledger.grants.put(grant)
         return steps.enqueue(ledger)
+
+    def _whole(self, ledger: "Ledger", approval: Approval, place: CallPlace) -> Approval:
+        """An approval with all the arguments of its call, masked."""
+        if self._registry is None:
+            return approval
+        message = ledger.threads.message(place.message_id)
+        call = read_call(self._registry, place.call, place.message_id, message)
+        if call.digest != approval.digest:
+            # A tool that has another version since: what was asked for stays as it was shown.
+            return approval
+        return approval.model_copy(update={"arguments": call.shown})
 
     def _refusal(self, steps: DeliverySteps) -> ApplicationError:
         waiting = [

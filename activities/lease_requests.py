@@ -29,11 +29,13 @@ async def request_lease(
     Returns:
         `granted` or `queued`; never `check`.
     """
-    answer = await send(lease, lease.request_id)
+    # Temporal repeats its answer to an update id, even of a workflow that was terminated since.
+    update_id = f"{lease.request_id}:{lease.repeat}" if lease.repeat else lease.request_id
+    answer = await send(lease, update_id)
     if answer.decision != LeaseDecision.CHECK:
         return answer
     closed = [
         holder.token for holder in answer.holders if await is_workflow_closed(client, holder.owner)
     ]
     checked = lease.model_copy(update={"checked": True, "closed": closed})
-    return await send(checked, f"{lease.request_id}:checked")
+    return await send(checked, f"{update_id}:checked")

@@ -4,7 +4,7 @@ Owns the names of everything an activity writes. The row of a request is `activi
 Source: triggers-and-actions.md §5 and §10.
 
 Invariant: all attempts of an activity write the same messages, but each its own row of
-`llm_calls`.
+`llm_calls`; also when the activity is made again under its id, because it was lost.
 """
 
 import re
@@ -29,24 +29,33 @@ class Attempt:
         number: Number of the attempt, from 1.
     """
 
-    def __init__(self, owner: str | None = None) -> None:
+    def __init__(self, owner: str | None = None, recovery: int = 0) -> None:
         """Look at the activity that runs.
 
         Args:
             owner: Beginning of all ids, one within which no activity id comes twice; else that is
                 the workflow's.
+            recovery: How many activities of this id were lost before; their attempts are numbered
+                from 1, too.
         """
         info = activity.info()
         self.prefix = f"{owner or info.workflow_id}/{info.activity_id}/"
         self.number = info.attempt
         self._activity_id = info.activity_id
+        self._recovery = recovery
         self._spent_before = spent_before(info.heartbeat_details)
         self._started = time.monotonic()
 
     @property
     def call_id(self) -> str:
         """Key of the attempt's row in `llm_calls`."""
-        return f"{self.prefix}{self.number}"
+        again = f"r{self._recovery}." if self._recovery else ""
+        return f"{self.prefix}{again}{self.number}"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no other can have left a row before."""
+        return self.number == 1 and not self._recovery
 
     @property
     def prompt_id(self) -> str:

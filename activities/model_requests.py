@@ -51,6 +51,8 @@ class CallModel(BaseModel):
         overflow: The prompt that was too long, with `compaction`.
         max_cost_micros: The most that the run may cost, in micros of USD.
         max_tokens_total: The most tokens that the run may use, in and out.
+        recovery: 1, 2: the same call was lost with its worker so many times before. It has the same
+            answer, but each time its own rows and reservations.
     """
 
     run: RunRecord | None = None
@@ -73,6 +75,7 @@ class CallModel(BaseModel):
     overflow: Overflow | None = None
     max_cost_micros: int | None = None
     max_tokens_total: int | None = None
+    recovery: int = 0
 
 
 class ModelAnswer(BaseModel):

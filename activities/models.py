@@ -147,7 +147,7 @@ class ModelActivities:
                 was called, and a `BudgetRefusal` if a budget refused that.
         """
         # A session goes on as a new execution, in which activity ids begin anew; turns do not.
-        attempt = Attempt(request.turn.id if request.turn else None)
+        attempt = Attempt(request.turn.id if request.turn else None, request.recovery)
         files = await self._workspace.read(request.thread.scope, request.context_paths)
         refusal = await self._refusal()
         maker = PromptMaker(request, files, self._offered(request), self._setting.config)

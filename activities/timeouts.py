@@ -86,8 +86,8 @@ SCHEDULE_RETRY: Final = RetryPolicy(
 # §8).
 LEASE_GRACE: Final = timedelta(seconds=60)
 
-# A job sees for itself when a step is lost, so that it can say so: nothing is repeated unseen but a
-# fault of the store.
+# A job sees for itself when a step is lost, be it a call of the model or of a tool, so that it can
+# say so: nothing is repeated unseen but a fault of the store.
 JOB_STEP_HEARTBEAT: Final = timedelta(seconds=30)
 JOB_STEP_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),

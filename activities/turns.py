@@ -11,6 +11,7 @@ Invariants:
     3. The answer is read from the thread: it does not travel through the history once more.
 """
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
@@ -27,7 +28,8 @@ from domain.chat_replies import ChatReply, ReplyTo, chat_reply, failure_part
 from domain.chat_settings import SessionRules
 from domain.deliveries import Delivery, DeliveryStatus, Part, occurrence_id
 from domain.delivery_events import event_of_unknown
-from domain.inbound_records import InboundRecord
+from domain.inbound_records import InboundRecord, inbound_id
+from domain.inbox_texts import TextBlock, text_of_blocks
 from domain.threads import Thread, ThreadMessage
 from domain.turns import TurnRecord, TurnStatus
 
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from activities.store import Ledger, Store
 
 SUMMARY_CHARS: Final = 500
+# A session does nothing else while its answer is on its way: it tries for about a minute, not for
+# the 15 minutes of a run. What was refused then, a person may send again.
+TURN_ATTEMPTS: Final = 3
+TURN_RETRY_MAX: Final = timedelta(seconds=40)
 
 
 class FinishTurn(BaseModel):
@@ -48,7 +54,9 @@ class FinishTurn(BaseModel):
         answer_id: The answer's id in the thread; null when there is none.
         truncated: The token limit cut it.
         inbound: Messages that ended, with the turn or before it.
-        said: What the user said, where no answer says that it was heard: kept in the thread.
+        said: What the user said, as a whole; sessions of former versions gave it so.
+        blocks: The same in pieces, where no answer says that it was heard: kept in the thread. The
+            texts of messages that end here are not in them a second time.
     """
 
     record: TurnRecord
@@ -58,6 +66,7 @@ class FinishTurn(BaseModel):
     truncated: bool = False
     inbound: list[InboundRecord] = []
     said: str | None = None
+    blocks: list[TextBlock] = []
 
 
 class TurnFinished(BaseModel):
@@ -130,8 +139,8 @@ class TurnActivities:
             `failed` when nothing could be delivered.
 
         Raises:
-            ApplicationError: `delivery_refused`, to be retried after the delay it names;
-                `store_failed` from the store, or because another sender is at the text.
+            ApplicationError: `delivery_refused`, to be retried after the delay it names, and not
+                for long; `store_failed` from the store, or because another sender is at the text.
         """
         reply = await self._reply(request)
         record = _concluded(request.record, reply)
@@ -143,7 +152,8 @@ class TurnActivities:
             row = await self._store.write(_begin, steps, request, record)
             while row is not None:
                 current = Delivering(occurrence_id=row.occurrence_id)
-                sent = await self._messenger.send(row, parts[0].reply_to)
+                last = row.attempts >= TURN_ATTEMPTS
+                sent = await self._messenger.send(row, parts[0].reply_to, last=last)
                 row = await self._store.write(steps.go_on, sent)
         self._check(steps)
         await self._tell(steps)
@@ -168,8 +178,9 @@ class TurnActivities:
             return ChatReply()
         message = await self._store.threads.message(request.answer_id)
         if message is None:
-            text = f"the answer {request.answer_id!r} is not in the store"
-            raise ApplicationError(text, type=STORE_FAILED)
+            # It was there when the model had answered, and no waiting brings it back.
+            error = f"the answer {request.answer_id!r} is not in the store"
+            return ChatReply(part=failure_part(error, request.to), error=error)
         reply = chat_reply(message.content, request.to, truncated=request.truncated)
         if reply.error is None:
             return reply
@@ -188,7 +199,7 @@ class TurnActivities:
             raise ApplicationError(
                 f"{row.occurrence_id} was not delivered: {row.error}",
                 type=DELIVERY_REFUSED,
-                next_retry_delay=self._messenger.delay(row),
+                next_retry_delay=min(self._messenger.delay(row), TURN_RETRY_MAX),
             )
 
     async def _tell(self, steps: DeliverySteps) -> None:
@@ -234,18 +245,29 @@ def _begin(
     ledger.threads.ensure(request.thread)
     ledger.turns.put(record)
     ledger.inbound.put(request.inbound)
-    if request.said is not None:
+    said = _said(ledger, request)
+    if said:
         message = ThreadMessage(
             id=f"{record.id}/said",
             thread_id=request.thread.id,
             role="user",
-            content=request.said,
+            content=said,
             created_at=record.started_at,
         )
         ledger.threads.append([message])
     if record.status == TurnStatus.FAILED and record.error:
         ledger.inbound.fail_turn(record.id, record.error)
     return steps.enqueue(ledger)
+
+
+def _said(ledger: "Ledger", request: FinishTurn) -> str:
+    """What the user said; the texts are in the request, or waited in the store."""
+    if not request.blocks:
+        return request.said or ""
+    key = request.record.session_key
+    named = [inbound_id(key, block.message_id) for block in request.blocks if block.message_id]
+    given = {row.message_id: row.text for row in request.inbound if row.text is not None}
+    return text_of_blocks(request.blocks, ledger.inbound.texts(named) | given)
 
 
 def _fail(ledger: "Ledger", record: TurnRecord) -> None:

@@ -8,7 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from client.approvals import ApprovalList, Approvals
     from client.context import CallerContext
+    from client.job_reader import JobAnswer, JobList
+    from client.jobs import Jobs, JobStarted
     from client.manifests import Applied, Export, Manifest, Manifests, Plan
     from client.routines import RoutineCreated, RoutinePage, Routines
     from client.runs import RunProgress, Runs, RunStarted

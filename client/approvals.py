@@ -158,17 +158,18 @@ class Approvals:
         self, approval_id: str, update: str, request: DecideApproval | ExtendApproval
     ) -> Approval | None:
         """Send an update to the job; null when it has ended."""
-        job_id = (await self._row(approval_id)).job_id or ""
+        row = await self._row(approval_id)
         try:
             with translated(approval_id):
-                return await self._updates.send(
-                    job_workflow_id(job_id),
+                found = await self._updates.send(
+                    job_workflow_id(row.job_id or ""),
                     update,
                     request,
                     Approval,
                     update_id=str(ULID()),
                     patience=PATIENCE,
                 )
+            return _whole(found, row)
         except DomainError as error:
             if error.kind == ErrorKind.NOT_FOUND:
                 return None
@@ -201,7 +202,8 @@ class Approvals:
         try:
             if await self._jobs.status(row.job_id) == WorkflowExecutionStatus.RUNNING:
                 view = await self._jobs.view(row.job_id)
-                return next((one for one in view.approvals if one.id == row.id), row)
+                found = next((one for one in view.approvals if one.id == row.id), row)
+                return _whole(found, row)
         except DomainError as error:
             if error.kind == ErrorKind.UNAVAILABLE:
                 return row
@@ -215,6 +217,11 @@ class Approvals:
 
     def _scope(self) -> str:
         return self._context.scope().text
+
+
+def _whole(approval: Approval, row: Approval) -> Approval:
+    """An approval of a job with the arguments, which the ledger alone has."""
+    return approval.model_copy(update={"arguments": row.arguments})
 
 
 def _too_late(approval: Approval) -> DomainError:

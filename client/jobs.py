@@ -168,7 +168,7 @@ class Jobs:
         return await self._tell(job_id, "resume", None, "to resume")
 
     async def cancel(self, job_id: str, *, reason: str | None = None) -> JobAnswer:
-        """End a job as cancelled; one that was cancelled before stays so.
+        """End a job as cancelled, and wait for its end; one that was cancelled before stays so.
 
         Raises:
             DomainError: `not_found`; `invalid_field` on `reason`; `conflict` on `status`.
@@ -179,13 +179,14 @@ class Jobs:
         """The same from a JSON object."""
         request = read_cancel(checked_object(body))
         try:
-            return await self._tell(job_id, "cancel", request, "to cancel")
+            await self._tell(job_id, "cancel", request, "to cancel")
         except DomainError as error:
             if (error.kind, error.field) == (ErrorKind.CONFLICT, "status"):
                 ended = await self._reader.get(job_id)
                 if ended.status == JobStatus.CANCELLED:
                     return ended
             raise
+        return await self.wait(job_id)
 
     async def send(self, job_id: str, text: str, *, key: str | None = None) -> JobAnswer:
         """Say something that the job's model reads before its next step.
@@ -205,12 +206,19 @@ class Jobs:
     ) -> JobAnswer:
         """The same from a JSON object."""
         request = SteerJob(text=read_message(checked_object(body)))
-        return await self._tell(job_id, "steer", request, "a message", key)
+        # Temporal knows an update by its id: the same one again is answered, and not done again.
+        unique = hex32(f"{preferred_id(self._context.actor())}\n{key}") if key else None
+        return await self._tell(job_id, "steer", request, "a message", unique)
 
     # Inside
 
     async def _tell(
-        self, job_id: str, update: str, arg: BaseModel | None, what: str, key: str | None = None
+        self,
+        job_id: str,
+        update: str,
+        arg: BaseModel | None,
+        what: str,
+        update_id: str | None = None,
     ) -> JobAnswer:
         if await self._reader.status(job_id) == WorkflowExecutionStatus.RUNNING:
             try:
@@ -220,7 +228,7 @@ class Jobs:
                         update,
                         arg,
                         JobView,
-                        update_id=key or str(ULID()),
+                        update_id=update_id or str(ULID()),
                         patience=PATIENCE,
                     )
             except DomainError as error:

@@ -64,6 +64,12 @@ class LedgerCalls:
 
     async def _answer(self, workflow_id: str, question: LedgerQuestion) -> LedgerAnswer:
         patience = REPAIR_PATIENCE if question.REPAIRS else PATIENCE
+        # A repair that gave no answer may have been made: the same key does not make it again.
+        reuse = (
+            WorkflowIDReusePolicy.REJECT_DUPLICATE
+            if question.REPAIRS
+            else WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+        )
         try:
             handle = await self._temporal.start_workflow(
                 "Ledger",
@@ -73,7 +79,7 @@ class LedgerCalls:
                 result_type=LedgerAnswer,
                 execution_timeout=patience,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                id_reuse_policy=reuse,
                 search_attributes=TypedSearchAttributes(
                     [SearchAttributePair(attributes.KIND, "ledger")]
                 ),

@@ -10,6 +10,7 @@ Invariants:
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -57,7 +58,8 @@ class Approval(BaseModel):
 
     Attributes:
         id: `approval_` and a ULID.
-        arguments: Masked: for the person who decides.
+        arguments: Masked: for the person who decides. The ledger has all of them; what asks for
+            an approval may carry them cut, or not at all.
         digest: Of the real arguments; see `digest`.
         action_id: The call it is for.
         scope: In its text form, `user:me`: whose actors may decide.
@@ -105,6 +107,11 @@ def digest(tool: str, version: str, args: Mapping[str, Any]) -> str:
     """
     content = canonical_json({"tool": tool, "version": version, "args": args})
     return hashlib.sha256(content).hexdigest()
+
+
+def arguments_text(arguments: Mapping[str, Any]) -> str:
+    """Arguments as the person who decides reads them."""
+    return json.dumps(arguments, ensure_ascii=False, indent=1)
 
 
 def transition(status: str, event: str) -> ApprovalStatus:

@@ -38,6 +38,8 @@ def chat_frame(message: InboundMessage) -> PromptFrame:
     if _is_owner(message):
         # Whoever speaks to their own session needs no introduction.
         context = replace(context, sender_id="")
+    if not message.id_given:
+        context = replace(context, message_id="")
     system = [CHAT_SYSTEM_TEXT]
     if any((context.provider, context.surface, context.chat_id, context.chat_type)):
         system.append(build_inbound_meta_system_prompt(context))

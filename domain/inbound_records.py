@@ -7,6 +7,7 @@ Invariant: a message comes to exactly one end; `waiting` is none.
 """
 
 from enum import StrEnum
+from functools import cached_property
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -32,7 +33,8 @@ class MessageFate(StrEnum):
 class InboundRecord(BaseModel):
     """One row of `inbound`; `id` is `<session key>/<message id>`.
 
-    `text` null leaves the stored one as it is: it was written when the message had to wait.
+    `text` null leaves the stored one as it is: it was written when the message had to wait. An id
+    may come again after a day: a message that waits writes its text over that of the former one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +50,11 @@ class InboundRecord(BaseModel):
     turn_id: str | None = None
     received_at: AwareDatetime
     settled_at: AwareDatetime | None = None
+
+    @cached_property
+    def weight(self) -> int:
+        """Its bytes in a payload."""
+        return len(self.model_dump_json().encode())
 
 
 def inbound_id(session_key: str, message_id: str) -> str:

@@ -23,11 +23,11 @@ from domain.errors import DomainError, ErrorKind
 from domain.identifiers import session_workflow_id
 from domain.inbound import is_abort_trigger_text
 from domain.inbound_records import MessageFate
-from domain.inbox_edit import replace_waiting
+from domain.inbox_edit import MAX_TURN_BYTES, replace_waiting
 from domain.inbox_fates import Ending, settle
 from domain.inbox_memory import forget, kept_id, memory_of
 from domain.inbox_state import InboxState, QueuedMessage, RememberedMessage
-from domain.inbox_texts import PREVIEW_CHARS, inbound_context, queued_message
+from domain.inbox_texts import PREVIEW_CHARS, inbound_context, json_bytes, queued_message
 from domain.inbox_turns import begin_turn, cancel_turn, steer_turn
 from domain.queueing import (
     QueueAction,
@@ -46,6 +46,11 @@ from domain.session_messages import (
 
 # Everything about waiting messages but their texts: it goes through continue-as-new.
 MAX_ABOUT_BYTES: Final = 150_000
+# Of one message: it stands around the prompt of its turn, too.
+MAX_MESSAGE_ABOUT_BYTES: Final = 16_384
+MAX_LINES_BYTES: Final = 32_768
+# As long as the settings are not known, only a message or its session can say that fewer may wait.
+_UNKNOWN: Final = ChatSettings(cap=MAX_CAP)
 QUEUE_FULL: Final = "queue_full"
 INTERRUPTED: Final = "interrupted by another message"
 
@@ -62,7 +67,8 @@ class Inbox:
     """Takes messages into an `InboxState`; one instance lives in the session's workflow.
 
     Attributes:
-        rules: The settings; null until they are known, then next to nothing gives way yet.
+        rules: The settings; null until they are known, and then only what a message and the session
+            say themselves holds.
     """
 
     def __init__(self, state: InboxState, key: str, rules: SessionRules | None = None) -> None:
@@ -89,20 +95,20 @@ class Inbox:
             DomainError: It is no message for this session, or its id is that of another one.
         """
         self._check(message)
+        settings = self._settings(message)
+        item = queued_message(message, settings.mode, now)
+        _check_weight(message, item)
         forget(self._state, now)
         known = self._known(message)
         if known is not None:
-            return Arrival(self._accepted(message.message_id, known, duplicate=True))
+            return Arrival(self._repeated(message.message_id, known))
         state = self._state
         state.scope, state.last_at = state.scope or message.scope, now
-        settings = self._settings(message)
-        item = queued_message(message, settings.mode, now)
         if is_abort_trigger_text(inbound_context(message).body_for_commands):
             return self._abort_word(item, now)
         same = self._same_text(item)
         if same is not None:
-            settle(state, self._key, item, Ending(MessageFate.DROPPED, now, "duplicate"))
-            return Arrival(self._accepted(same.id, memory_of(self._state, same.id), duplicate=True))
+            return Arrival(self._drop_duplicate(item, same, now))
         return Arrival(self._decide(item, settings, now, turn_id))
 
     def refuse(self, message: InboundMessage, error: DomainError, now: datetime) -> None:
@@ -115,10 +121,43 @@ class Inbox:
         """
         if error.kind != ErrorKind.PAYLOAD_TOO_LARGE or memory_of(self._state, message.message_id):
             return
-        cut = message.model_copy(update={"text": message.text[:PREVIEW_CHARS]})
+        # Whatever was too large, this is not.
+        cut = InboundMessage(
+            message_id=message.message_id,
+            text=message.text[:PREVIEW_CHARS],
+            session_key=self._key,
+            scope=message.scope,
+            route=message.route,
+            sender_id=message.sender_id[:PREVIEW_CHARS],
+            sender_label=message.sender_label[:PREVIEW_CHARS],
+        )
         item = queued_message(cut, self._settings(message).mode, now)
         self._answer(item, MessageDecision.DROP, error.kind, now)
         settle(self._state, self._key, item, Ending(MessageFate.DROPPED, now, error.kind))
+
+    def learn(self, rules: SessionRules, now: datetime) -> None:
+        """Take the settings, and decide again by them what becomes of all that waits.
+
+        What was answered to its senders stays answered.
+
+        Args:
+            rules: The settings, for the first time.
+            now: The session's clock.
+        """
+        self.rules = rules
+        state, line = self._state, self._state.waiting
+        joined = {one.item.id for one in state.turn.steered} if state.turn else set[str]()
+        state.waiting, state.drain_at = [], None
+        for waiting in line:
+            settings = self._settings(waiting.message)
+            item = waiting.model_copy(update={"mode": settings.mode})
+            found = decide_queue_action(settings.mode, True, item.message.is_heartbeat)
+            if found.action == QueueAction.INTERRUPT_AND_RUN and state.turn is not None:
+                self._interrupt(item, now, state.turn.turn_id)
+            elif not self._put(item, settings, now, joins=item.id not in joined):
+                settle(state, self._key, item, Ending(MessageFate.DROPPED, now, QUEUE_FULL))
+        if line:
+            replace_waiting(state, state.waiting)
 
     # What it is
 
@@ -152,6 +191,34 @@ class Inbox:
             self._state.remembered.remove(kept)
             return None
         return kept
+
+    def _repeated(self, message_id: str, known: RememberedMessage) -> MessageAccepted:
+        """The first answer to a message, once more."""
+        first = memory_of(self._state, known.duplicate_of) if known.duplicate_of else known
+        told = known.duplicate_of or message_id
+        return self._accepted(told, first or known, duplicate=True)
+
+    def _drop_duplicate(
+        self, item: QueuedMessage, same: QueuedMessage, now: datetime
+    ) -> MessageAccepted:
+        """Drop a message that says what waits already; it gets the answer of that one."""
+        state = self._state
+        first = memory_of(state, same.id)
+        assert first is not None  # whatever waits is remembered
+        kept = RememberedMessage(
+            message_id=kept_id(item.id),
+            at=now,
+            decision=first.decision,
+            reason=first.reason,
+            position=first.position,
+            turn_id=first.turn_id,
+            request_id=first.request_id,
+            digest=item.message.digest,
+            duplicate_of=same.id,
+        )
+        state.remembered.append(kept)
+        settle(state, self._key, item, Ending(MessageFate.DROPPED, now, "duplicate"))
+        return self._accepted(same.id, first, duplicate=True)
 
     def _same_text(self, item: QueuedMessage) -> QueuedMessage | None:
         """What waits and says the same, where neither has an id of its platform."""
@@ -212,33 +279,37 @@ class Inbox:
     def _enqueue(
         self, item: QueuedMessage, settings: QueueSettings, reason: str, now: datetime
     ) -> MessageAccepted:
+        decision = self._put(item, settings, now)
+        if decision is not None:
+            return self._answer(item, decision, reason, now)
+        answer = self._answer(item, MessageDecision.DROP, QUEUE_FULL, now)
+        settle(self._state, self._key, item, Ending(MessageFate.DROPPED, now, QUEUE_FULL))
+        return answer
+
+    def _put(
+        self, item: QueuedMessage, settings: QueueSettings, now: datetime, *, joins: bool = True
+    ) -> MessageDecision | None:
+        """Let a message join the turn that runs, wait, or both; null when it can do neither."""
         state, behavior = self._state, resolve_queue_behavior(settings.mode)
         # A heartbeat never joins a turn, whatever the mode.
-        wanted = behavior.steer and not item.message.is_heartbeat
+        wanted = behavior.steer and joins and not item.message.is_heartbeat
         steered = steer_turn(state, item) if wanted else None
         if steered is not None and not behavior.backlog_after:
-            return self._answer(item, MessageDecision.STEER, reason, now)
+            return MessageDecision.STEER
         if self._make_room(item, settings, now):
             replace_waiting(state, [*state.waiting, item])
-            state.drain_at = now + timedelta(milliseconds=settings.debounce_ms)
+            state.drain_at = item.received_at + timedelta(milliseconds=settings.debounce_ms)
             if steered is not None:
                 steered.queued = True
         elif steered is None:
-            answer = self._answer(item, MessageDecision.DROP, QUEUE_FULL, now)
-            settle(state, self._key, item, Ending(MessageFate.DROPPED, now, QUEUE_FULL))
-            return answer
-        decision = MessageDecision.ENQUEUE if steered is None else MessageDecision.STEER
-        return self._answer(item, decision, reason, now)
+            return None
+        return MessageDecision.ENQUEUE if steered is None else MessageDecision.STEER
 
     def _make_room(self, item: QueuedMessage, settings: QueueSettings, now: datetime) -> bool:
         """Drop what has to give way for a message; false when it is the message itself."""
         state = self._state
-        length = len(state.waiting)
-        cap = settings.cap if self.rules is not None else MAX_CAP
-        about = item.about_bytes + sum(part.about_bytes for part in _parts(state.waiting))
-        if about > MAX_ABOUT_BYTES:
-            cap = max(min(cap, length), 1)
-        overflow = resolve_queue_overflow(cap, length, settings.drop_policy)
+        cap = min(settings.cap, _room(state.waiting, item))
+        overflow = resolve_queue_overflow(cap, len(state.waiting), settings.drop_policy)
         dropped, left = (
             state.waiting[: overflow.items_to_drop],
             state.waiting[overflow.items_to_drop :],
@@ -248,12 +319,12 @@ class Inbox:
         if overflow.should_summarize:
             lines = [part.preview for part in _parts(dropped)]
             state.lines_dropped += len(lines)
-            state.lines = [*state.lines, *lines][-cap:]
+            state.lines = _newest_lines([*state.lines, *lines][-settings.cap :])
         state.waiting = left
         return overflow.keep_new
 
     def _settings(self, message: InboundMessage) -> QueueSettings:
-        chat = self.rules.chat if self.rules else ChatSettings()
+        chat = self.rules.chat if self.rules else _UNKNOWN
         return chat.queue(message.options, self._state.options, message.route.receive_id_type)
 
     # What was answered
@@ -292,6 +363,46 @@ class Inbox:
             duplicate=duplicate,
             **{name: getattr(kept, name) for name in told},
         )
+
+
+def _check_weight(message: InboundMessage, item: QueuedMessage) -> None:
+    """Refuse what does not fit into a payload with all that goes along with it."""
+    checks = (
+        (_too_heavy_part(message), item.weight, MAX_TURN_BYTES),
+        ("message", item.about_bytes, MAX_MESSAGE_ABOUT_BYTES),
+    )
+    for field, size, limit in checks:
+        if size > limit:
+            raise DomainError(
+                ErrorKind.PAYLOAD_TOO_LARGE,
+                field,
+                f"{field} must have at most {limit} bytes as JSON, not {size}",
+            )
+
+
+def _too_heavy_part(message: InboundMessage) -> str:
+    return "text" if json_bytes(message.text) > MAX_TURN_BYTES else "media_urls"
+
+
+def _room(waiting: list[QueuedMessage], item: QueuedMessage) -> int:
+    """How many messages may wait for their size alone, the newest and `item` among them."""
+    weight, count = item.about_bytes, 1
+    for one in reversed(waiting):
+        weight += sum(part.about_bytes for part in one.parts)
+        if weight > MAX_ABOUT_BYTES:
+            break
+        count += 1
+    return count if count <= len(waiting) else MAX_CAP
+
+
+def _newest_lines(lines: list[str]) -> list[str]:
+    """The newest lines, as many as fit."""
+    weight = 0
+    for number, line in enumerate(reversed(lines)):
+        weight += json_bytes(line) + 1
+        if weight > MAX_LINES_BYTES:
+            return lines[len(lines) - number :]
+    return lines
 
 
 def _parts(items: Iterable[QueuedMessage]) -> list[QueuedMessage]:

@@ -69,4 +69,4 @@ def book(state: InboxState, row: InboundRecord) -> None:
     state.counts[row.status] = state.counts.get(row.status, 0) + 1
     kept = memory_of(state, row.message_id)
     if kept is not None:
-        kept.fate, kept.fate_turn_id = row.status, row.turn_id
+        kept.end(row.status, row.turn_id)

@@ -4,11 +4,12 @@ Owns finding and forgetting. Source: DESIGN §3 rule 4.
 
 Invariants:
     1. A message that has not come to its end is never forgotten.
-    2. Others are remembered for a day, at most a thousand of them: it all goes through
-       continue-as-new.
+    2. Others are remembered for a day, at most a thousand and `KEPT_BYTES` of them: it all goes
+       through continue-as-new.
 """
 
 import hashlib
+import json
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,8 +18,10 @@ from domain.inbox_state import InboxState, RememberedMessage
 
 KEPT_FOR: Final = timedelta(hours=24)
 KEPT_ANSWERS: Final = 1_000
+KEPT_BYTES: Final = 131_072
 
-_ID_CHARS: Final = 64
+# Of the id as JSON, with its quotes.
+_ID_BYTES: Final = 66
 
 
 def memory_of(state: InboxState, message_id: str) -> RememberedMessage | None:
@@ -30,16 +33,19 @@ def memory_of(state: InboxState, message_id: str) -> RememberedMessage | None:
 
 def forget(state: InboxState, now: datetime) -> None:
     """Forget what is over and old, or one of too many."""
-    surplus = len(state.remembered) - KEPT_ANSWERS
-    state.remembered = [
-        kept
-        for index, kept in enumerate(state.remembered)
-        if kept.fate == MessageFate.WAITING or (index >= surplus and now - kept.at < KEPT_FOR)
-    ]
+    newest: list[RememberedMessage] = []
+    weight = 0
+    for number, kept in enumerate(reversed(state.remembered)):
+        if kept.fate != MessageFate.WAITING:
+            weight += kept.weight
+            if number >= KEPT_ANSWERS or weight > KEPT_BYTES or now - kept.at >= KEPT_FOR:
+                continue
+        newest.append(kept)
+    state.remembered = newest[::-1]
 
 
 def kept_id(message_id: str) -> str:
     """The id by which a message is remembered: its own, or a hash of a long one."""
-    if len(message_id) <= _ID_CHARS:
+    if len(json.dumps(message_id, ensure_ascii=False).encode()) <= _ID_BYTES:
         return message_id
     return hashlib.sha256(message_id.encode()).hexdigest()

@@ -8,6 +8,7 @@ Invariant: the state stays far below 512 KiB in a payload: texts that wait for l
 (`kept`), the number of messages is capped, and so is what is remembered of former ones.
 """
 
+from functools import cached_property
 from typing import Any
 
 from pydantic import (
@@ -35,7 +36,7 @@ class QueuedMessage(BaseModel):
         mode: How it is to be treated; resolved when it came.
         bytes: Of its text in UTF-8.
         weight: Of its text as JSON, which may be more.
-        about_bytes: Of all the rest of it as JSON.
+        about_bytes: Of all the rest of it as JSON, with what is remembered of it.
         text_hash: Tells equal texts.
         preview: Its beginning, on one line.
         kept: Its text is in the store.
@@ -103,7 +104,10 @@ class RunningTurn(BaseModel):
 
 
 class EndedTurn(BaseModel):
-    """A turn that is over; `text` is whole for the newest, else a preview (`truncated`)."""
+    """A turn that is over; `text` is whole for the newest, else a preview (`truncated`).
+
+    `message_ids` are its first ones, as far as they are little together.
+    """
 
     turn_id: str
     message_ids: list[str]
@@ -115,7 +119,10 @@ class EndedTurn(BaseModel):
 
 
 class RememberedMessage(BaseModel):
-    """What was answered to a message when it came, and where it is now."""
+    """What was answered to a message when it came, and where it is now.
+
+    `duplicate_of` is the message that waited already and said the same, whose answer this one got.
+    """
 
     message_id: str
     at: AwareDatetime
@@ -128,6 +135,17 @@ class RememberedMessage(BaseModel):
     digest: str = ""
     fate: MessageFate = MessageFate.WAITING
     fate_turn_id: str | None = None
+    duplicate_of: str = ""
+
+    @cached_property
+    def weight(self) -> int:
+        """Its bytes as JSON."""
+        return len(self.model_dump_json().encode())
+
+    def end(self, fate: MessageFate, turn_id: str | None) -> None:
+        """Note where the message has ended."""
+        self.fate, self.fate_turn_id = fate, turn_id
+        vars(self).pop("weight", None)
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

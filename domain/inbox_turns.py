@@ -24,16 +24,21 @@ from domain.inbox_state import (
     RunningTurn,
     SteeredMessage,
 )
-from domain.inbox_texts import PREVIEW_CHARS, summary_text
+from domain.inbox_texts import PREVIEW_CHARS, cut_to_bytes, json_bytes, summary_text
 from domain.queueing import QueueMode, elide_queue_text
 from domain.replies import resolve_queue_thread_key
 from domain.turns import TurnStage, TurnStatus
 
 KEPT_TURNS: Final = 20
 KEPT_TEXT_CHARS: Final = 16_000
+# As JSON; of all turns together, of the newest text, of the ids and of the error of one.
+KEPT_TURNS_BYTES: Final = 49_152
+KEPT_TEXT_BYTES: Final = 32_768
+KEPT_IDS_BYTES: Final = 2_048
+KEPT_ERROR_BYTES: Final = 2_048
 # A text up to this size may go through continue-as-new with what waits; others are in the store.
 SMALL_BYTES: Final = 2_048
-SMALL_BYTES_TOGETHER: Final = 65_536
+SMALL_BYTES_TOGETHER: Final = 32_768
 KEEP_BYTES_AT_ONCE: Final = 262_144
 
 _FATES: Final = {
@@ -192,10 +197,38 @@ def end_turn(state: InboxState, rows: Iterable[InboundRecord], ended: EndedTurn)
         book(state, row)
     state.turn = None
     state.last_at = ended.finished_at
-    cut = ended.text[:KEPT_TEXT_CHARS]
-    kept = ended.model_copy(update={"text": cut, "truncated": len(cut) < len(ended.text)})
+    cut = cut_to_bytes(ended.text[:KEPT_TEXT_CHARS], KEPT_TEXT_BYTES)
+    kept = ended.model_copy(
+        update={
+            "text": cut,
+            "truncated": len(cut) < len(ended.text),
+            "message_ids": _first_ids(ended.message_ids),
+            "error": ended.error and cut_to_bytes(ended.error, KEPT_ERROR_BYTES),
+        }
+    )
     older = [_previewed(one) for one in state.ended]
-    state.ended = [*older, kept][-KEPT_TURNS:]
+    state.ended = _newest([*older, kept][-KEPT_TURNS:])
+
+
+def _first_ids(ids: Sequence[str]) -> list[str]:
+    first: list[str] = []
+    weight = 0
+    for one in ids:
+        weight += json_bytes(one) + 1
+        if weight > KEPT_IDS_BYTES:
+            break
+        first.append(one)
+    return first
+
+
+def _newest(turns: list[EndedTurn]) -> list[EndedTurn]:
+    """The newest turns, as many as fit."""
+    weight = 0
+    for number, one in enumerate(reversed(turns)):
+        weight += len(one.model_dump_json().encode())
+        if weight > KEPT_TURNS_BYTES:
+            return turns[len(turns) - number :]
+    return turns
 
 
 def _previewed(ended: EndedTurn) -> EndedTurn:

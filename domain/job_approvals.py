@@ -6,7 +6,8 @@ job's own status is `domain.job_book`'s. Source: triggers-and-actions.md §8.
 Invariants:
     1. A decision is for exactly the arguments that were shown; it is taken once.
     2. The same decision again changes nothing; the other one is refused.
-    3. Reminders come at 50 % and 90 % of the time, the denial at its end; a job that slept through
+    3. What was asked for and is over is not decided any more, also when nobody has noticed yet.
+    4. Reminders come at 50 % and 90 % of the time, the denial at its end; a job that slept through
        several of them tells the last one only.
 """
 
@@ -61,7 +62,11 @@ class JobApprovals:
         self._state = state
 
     def ask(self, wanted: WantedApproval, now: datetime) -> Approval:
-        """Ask for an approval of a call that has none which still counts."""
+        """Ask for an approval of a call that has none which still counts.
+
+        Returns:
+            The approval with the arguments; the job keeps it without them.
+        """
         start, record = self._state.start, self._state.record or self._state.start.record
         approval = Approval(
             id=wanted.approval_id,
@@ -76,7 +81,8 @@ class JobApprovals:
             expires_at=now + timedelta(seconds=start.approval_timeout_seconds),
         )
         kept = [item for item in self._state.approvals if item.call_id != wanted.call_id]
-        item = JobApproval(approval=approval, call_id=wanted.call_id)
+        light = approval.model_copy(update={"arguments": {}})
+        item = JobApproval(approval=light, call_id=wanted.call_id)
         # Decided ones stay for who decides them again; a batch has fewer calls than that.
         self._state.approvals = [*kept, item][-KEPT:]
         return approval
@@ -114,6 +120,7 @@ class JobApprovals:
             raise DomainError(ErrorKind.INVALID_FIELD, "always", message, ["false"])
         if approval.status in _DECIDED[decision]:
             return approval
+        _refuse_late(approval, now)
         return self._change(
             item,
             ApprovalEvent(decision),
@@ -122,7 +129,7 @@ class JobApprovals:
             reason=request.reason,
         )
 
-    def extend(self, request: ExtendApproval) -> Approval:
+    def extend(self, request: ExtendApproval, now: datetime) -> Approval:
         """Give an approval more time, up to 30 days after it was asked for.
 
         Raises:
@@ -131,6 +138,7 @@ class JobApprovals:
         item = self._find(request.approval_id)
         approval = item.approval
         transition(approval.status, ApprovalEvent.EXTEND)
+        _refuse_late(approval, now)
         latest = approval.requested_at + MAX_EXTENDED
         room = int((latest - approval.expires_at).total_seconds())
         if not 1 <= request.seconds <= room:
@@ -166,13 +174,13 @@ class JobApprovals:
             if item.call_id == call_id and item.approval.status == ApprovalStatus.APPROVED:
                 self._change(item, ApprovalEvent.CONSUME)
 
-    def withdraw(self) -> list[Approval]:
-        """Make stale what is open: the calls are no longer wanted."""
+    def withdraw(self, call_id: str | None = None) -> list[Approval]:
+        """Make stale what is open, of one call or of all: it is no longer wanted."""
         open_ones = {ApprovalStatus.PENDING, ApprovalStatus.APPROVED}
         return [
             self._change(item, ApprovalEvent.WITHDRAW)
             for item in self._state.approvals
-            if item.approval.status in open_ones
+            if item.approval.status in open_ones and call_id in {None, item.call_id}
         ]
 
     def _pending(self) -> Iterator[JobApproval]:
@@ -198,6 +206,13 @@ def _read_decision(value: str) -> Decision:
         message = f"decision must be one of {', '.join(accepted)}, not {shown(value)}"
         raise DomainError(ErrorKind.INVALID_FIELD, "decision", message, accepted)
     return Decision(value)
+
+
+def _refuse_late(approval: Approval, now: datetime) -> None:
+    """Whoever comes after the end of its time is told so, though no timer has fired yet."""
+    if approval.status == ApprovalStatus.PENDING and approval.expires_at <= now:
+        message = f"status is {ApprovalStatus.TIMED_OUT}: {EXPIRED}"
+        raise DomainError(ErrorKind.CONFLICT, "status", message)
 
 
 def _reminders(approval: Approval) -> list[datetime]:

@@ -8,7 +8,7 @@ Invariants:
     1. The status moves only as `domain.jobs.transition` says; what it refuses changes nothing.
     2. A call of a model that was planned stays the same until it is answered or given up.
     3. A steering message is read once and in order, and never lost: one that comes while the last
-       answer is written opens another round.
+       answer is written opens another round, and one that could not is refused.
     4. `max_iterations` rounds with tools are followed by at most one call without.
 """
 
@@ -26,6 +26,7 @@ from domain.errors import DomainError, ErrorKind
 from domain.job_approvals import JobApprovals
 from domain.job_messages import (
     MAX_MESSAGES,
+    MAX_WAITING_BYTES,
     JobEnded,
     JobStage,
     JobView,
@@ -42,6 +43,8 @@ from domain.jobs import (
     JobWaiting,
     transition,
 )
+from domain.prompts import PromptFrame, framed_prompt
+from domain.redaction import redact_text
 from domain.tool_specs import AskedCall
 from domain.usage import Spent
 
@@ -74,13 +77,17 @@ class NextStep(StrEnum):
 
 
 class CallEnd(BaseModel):
-    """How a call ended; `mark` is equal for equal calls (tool and arguments)."""
+    """How a call ended; `mark` is equal for equal calls (tool and arguments).
+
+    `executed` says whether it ran: what was refused counts for no limit.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     call_id: str
     failed: bool
     mark: str
+    executed: bool = True
 
 
 class JobBook:
@@ -93,20 +100,21 @@ class JobBook:
     def __init__(self, state: JobState) -> None:
         self._state = state
         if state.record is None:
-            state.record = state.start.record
+            state.record = state.start.record.model_copy(update={"description": ""})
         self.approvals = JobApprovals(state)
 
     # What it is
 
     @property
     def record(self) -> JobRecord:
-        """Its row as it stands."""
+        """Its row without the description, which may be long and is in the ledger already."""
         return self._state.record or self._state.start.record
 
     @property
-    def light_record(self) -> JobRecord:
-        """Its row without the description, which may be long and is in the ledger already."""
-        return self.record.model_copy(update={"description": ""})
+    def full_record(self) -> JobRecord:
+        """Its row as it stands."""
+        text = self._state.start.record.description
+        return self.record.model_copy(update={"description": text})
 
     @property
     def status(self) -> JobStatus:
@@ -122,7 +130,7 @@ class JobBook:
         """The job as its readers see it."""
         state = self._state
         return JobView(
-            record=self.record,
+            record=self.full_record,
             stage=stage,
             messages=len(state.messages),
             tool_calls=state.tool_calls,
@@ -152,15 +160,23 @@ class JobBook:
 
         Raises:
             DomainError: On `text`; `conflict` on `status` when the job reads nothing more, or on
-                `text` when too many messages wait.
+                `text` when too many messages wait, or too long ones.
         """
-        message = validate_message(text)
-        if self.status not in _STEERABLE:
+        message, waiting = validate_message(text), self._state.messages
+        asked = self._state.asking
+        last = asked is not None and asked.text_only is TextOnly.LIMIT
+        if self.status not in _STEERABLE or last:
             raise refused_by_status(self.status, "a message")
-        if len(self._state.messages) >= MAX_MESSAGES:
-            waiting = f"text: {MAX_MESSAGES} messages wait already; send it again later"
-            raise DomainError(ErrorKind.CONFLICT, "text", waiting)
-        self._state.messages.append(message)
+        if len(waiting) >= MAX_MESSAGES:
+            full = f"text: {MAX_MESSAGES} messages wait already; send it again later"
+            raise DomainError(ErrorKind.CONFLICT, "text", full)
+        if sum(len(one.encode()) for one in [*waiting, message]) > MAX_WAITING_BYTES:
+            full = (
+                f"text: the messages that wait may have {MAX_WAITING_BYTES} bytes together; "
+                "send it again later"
+            )
+            raise DomainError(ErrorKind.CONFLICT, "text", full)
+        waiting.append(message)
         self._revise()
 
     def want_pause(self) -> None:
@@ -249,12 +265,14 @@ class JobBook:
     def fail(self, error: str, now: datetime, *, timed_out: bool = False) -> None:
         """End it as failed."""
         self._state.timed_out = timed_out
-        self.move(JobEvent.FAIL, error=error, finished_at=now, waiting_for=None)
+        told = redact_text(error)
+        self.move(JobEvent.FAIL, error=told, finished_at=now, waiting_for=None)
 
     def fault(self, error: str, now: datetime) -> None:
         """End it as failed wherever it stands: nothing can be done for it any more."""
         if not self.ended:
-            self._note(status=JobStatus.FAILED, error=error, finished_at=now, waiting_for=None)
+            told = redact_text(error)
+            self._note(status=JobStatus.FAILED, error=told, finished_at=now, waiting_for=None)
             self._revise()
 
     # Calls of the model
@@ -268,16 +286,27 @@ class JobBook:
             state.text_only = TextOnly.LIMIT
         elif state.text_only is None and self.calls_left() == 0:
             state.text_only = TextOnly.TOOL_CALLS
-        said = [] if state.opened else [self.record.description]
-        said += [*state.messages, *state.notes]
-        if state.text_only is not None:
-            said.append(_NOTES[state.text_only])
-        state.asking = Ask(
-            prompt="\n\n".join(said) or None,
-            text_only=state.text_only,
-            taken=len(state.messages),
-        )
+        state.asking = Ask(text_only=state.text_only, taken=len(state.messages))
         return state.asking
+
+    def prompt(self) -> str | None:
+        """What is said with the planned call; null: the thread is answered as it stands.
+
+        Texts from outside are in the first one, which the thread keeps: they are said once.
+        """
+        state, asked = self._state, self.plan_ask()
+        said: list[str] = []
+        if not state.opened:
+            task, outside = state.start.record.description, state.start.untrusted
+            said.append(framed_prompt(task, PromptFrame(), nonce=state.nonce, untrusted=outside))
+        said += [*state.messages[: asked.taken], *state.notes]
+        if asked.text_only is not None:
+            said.append(_NOTES[asked.text_only])
+        return "\n\n".join(said) or None
+
+    def mark_texts(self, nonce: str) -> None:
+        """Fix what marks texts from outside: a repeated call says the same."""
+        self._state.nonce = self._state.nonce or nonce
 
     def answered(
         self, text: str, message_id: str, model: str, calls: Sequence[AskedCall], now: datetime
@@ -330,14 +359,15 @@ class JobBook:
             state.notes = [job_prompts.NUDGE]
 
     def calls_left(self) -> int | None:
-        """How many calls of tools the limit leaves; null without one."""
+        """How many calls of tools the limit leaves, of those that run; null without one."""
         limit = self._state.start.max_tool_calls
-        return None if limit is None else max(limit - self._state.tool_calls, 0)
+        return None if limit is None else max(limit - self._state.executed, 0)
 
     def _heard(self, asked: Ask) -> None:
         """What was in the prompt is in the thread now."""
         state = self._state
         state.asking, state.opened, state.notes = None, True, []
+        state.start = state.start.model_copy(update={"untrusted": []})
         del state.messages[: asked.taken]
 
     # Calls of tools
@@ -365,8 +395,9 @@ class JobBook:
         """A call has its result."""
         batch = self._state.batch
         for item in batch.calls if batch else ():
-            if item.call.id == end.call_id:
+            if item.call.id == end.call_id and item.failed is None:
                 item.failed, item.mark = end.failed, end.mark
+                self._state.executed += end.executed
         if batch and all(item.failed is not None for item in batch.calls):
             self._batch_ended(batch)
 

@@ -5,14 +5,13 @@ of an event is `domain.listener_index`'s. Source: triggers-and-actions.md ยง2, ย
 
 Invariants:
     1. The same step of the same job is the same event, and the same notice has the same part.
-    2. Notices hold masked arguments only.
+    2. Notices hold masked arguments only, and say when that is not all of them.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from domain.approvals import Approval
+from domain.approvals import Approval, arguments_text
 from domain.deliveries import Part
 from domain.emissions import EmittedEvent
 from domain.job_approvals import ApprovalNews
@@ -78,7 +77,10 @@ def events_of_decisions(
 
 
 def approval_parts(
-    news: Sequence[tuple[Approval, ApprovalNews]], start: StartJob, reminded: dict[str, int]
+    news: Sequence[tuple[Approval, ApprovalNews]],
+    start: StartJob,
+    reminded: Mapping[str, int],
+    sizes: Mapping[str, int],
 ) -> list[Part]:
     """The notices about approvals.
 
@@ -86,6 +88,7 @@ def approval_parts(
         news: What there is to tell.
         start: The job.
         reminded: Which reminder it is, by approval id.
+        sizes: How many characters the arguments have when nothing is cut, by approval id.
     """
     parts: list[Part] = []
     for approval, what in news:
@@ -94,7 +97,7 @@ def approval_parts(
             Part(
                 part=f"{approval.id}/{what}{number}",
                 route=start.route,
-                text=_approval_text(approval, what, start.record.title),
+                text=_approval_text(approval, what, start.record.title, sizes.get(approval.id, 0)),
             )
         )
     return parts
@@ -122,17 +125,31 @@ def end_part(record: JobRecord, start: StartJob) -> Part | None:
     return None
 
 
-def _approval_text(approval: Approval, what: ApprovalNews, title: str) -> str:
-    arguments = json.dumps(approval.arguments, ensure_ascii=False, indent=1)[:_ARGUMENT_CHARS]
+def _approval_text(approval: Approval, what: ApprovalNews, title: str, size: int) -> str:
     until = format_timestamp(whole_second(approval.expires_at))
     if what == ApprovalNews.EXPIRED:
         return f"{title}: nobody decided on {approval.tool} in time; it is denied.\n{approval.id}"
-    first = "wants to call" if what == ApprovalNews.REQUESTED else "still waits to call"
+    if what == ApprovalNews.REQUESTED:
+        first = f"wants to call {approval.tool}:\n{_shown_arguments(approval, size)}\n"
+    else:
+        first = f"still waits to call {approval.tool}.\nShow: tickless approval get {approval.id}"
     return (
-        f"{title} {first} {approval.tool}:\n{arguments}\n\n"
+        f"{title} {first}\n"
         f"Approve: tickless approval approve {approval.id}\n"
         f"Deny: tickless approval deny {approval.id}\n"
         f"Without an answer it is denied at {until}."
+    )
+
+
+def _shown_arguments(approval: Approval, size: int) -> str:
+    """The arguments, and where all of them are when these are cut."""
+    whole = arguments_text(approval.arguments)
+    shown = whole[:_ARGUMENT_CHARS]
+    if max(size, len(whole)) == len(shown):
+        return shown
+    return (
+        f"{shown}\n[cut: the arguments have {max(size, len(whole))} characters. "
+        f"All of them: tickless approval get {approval.id}]"
     )
 
 

@@ -21,6 +21,8 @@ from domain.scopes import Route, Scope
 
 MAX_MESSAGE_BYTES: Final = 16_384
 MAX_MESSAGES: Final = 20
+# Of all messages that wait, together: they are in the state of the job.
+MAX_WAITING_BYTES: Final = 65_536
 
 
 class StartJob(BaseModel):
@@ -75,7 +77,10 @@ class JobStage(StrEnum):
 
 
 class JobView(BaseModel):
-    """The answer of the query `view`; `messages` are steering messages that wait."""
+    """The answer of the query `view`; `messages` are steering messages that wait.
+
+    The approvals come without arguments: those are in the ledger.
+    """
 
     model_config = ConfigDict(frozen=True)
 

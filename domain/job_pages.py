@@ -5,16 +5,17 @@ triggers-and-actions.md §6 and §8.
 """
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
-from domain.approvals import Approval
+from domain.approvals import Approval, arguments_text
 from domain.errors import DomainError, ErrorKind
 from domain.fields import shown
 from domain.jobs import JobRecord
 from domain.ledger_requests import PREVIEW_CHARS
 
+MAX_LISTED_CHARS: Final = 2_048
 _Status = TypeVar("_Status", bound=StrEnum)
 
 
@@ -26,7 +27,7 @@ class JobPage(BaseModel):
 
 
 class ApprovalPage(BaseModel):
-    """Approvals, newest first; `more` while others follow."""
+    """Approvals, newest first, long arguments cut; `more` while others follow."""
 
     approvals: list[Approval]
     more: bool = False
@@ -36,6 +37,15 @@ def preview(job: JobRecord) -> JobRecord:
     """A job as it stands in a list: its long texts cut."""
     result = job.result and job.result[:PREVIEW_CHARS]
     return job.model_copy(update={"description": job.description[:PREVIEW_CHARS], "result": result})
+
+
+def preview_approval(approval: Approval) -> Approval:
+    """An approval as it stands in a list: long arguments cut, which says how long they are."""
+    whole = arguments_text(approval.arguments)
+    if len(whole) <= MAX_LISTED_CHARS:
+        return approval
+    shown = {"[cut]": f"{len(whole)} characters: {whole[:PREVIEW_CHARS]}"}
+    return approval.model_copy(update={"arguments": shown})
 
 
 def read_status(raw: str, statuses: type[_Status]) -> _Status | None:

@@ -3,7 +3,9 @@
 Owns the models. What changes them is `domain.job_book`'s and `domain.job_approvals`'.
 Source: DESIGN §3 rule 10, triggers-and-actions.md §6.
 
-Invariant: transcripts, arguments and outputs are not here; they stay in the store.
+Invariants:
+    1. Transcripts, arguments and outputs are not here; they stay in the store.
+    2. It stays below 256 KiB: what may be long is here once, and messages are bounded together.
 """
 
 from enum import StrEnum
@@ -28,18 +30,20 @@ class TextOnly(StrEnum):
 class Ask(BaseModel):
     """One model call as it was planned; kept until it is answered, however often it is made.
 
-    `taken` is how many of the waiting messages are in the prompt.
+    `taken` is how many of the waiting messages are in the prompt, which is not repeated here.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    prompt: str | None = None
     text_only: TextOnly | None = None
     taken: int = 0
 
 
 class JobApproval(BaseModel):
-    """An approval of a job's call, and which reminders were sent."""
+    """An approval of a job's call, and which reminders were sent.
+
+    The arguments are in the ledger's row: `approval` has none.
+    """
 
     approval: Approval
     call_id: str
@@ -71,8 +75,9 @@ class JobState(BaseModel):
     `schema_version` grows when a field changes its meaning; new fields have defaults instead.
 
     Attributes:
-        start: As it was wanted.
-        record: As it stands; null before it began.
+        start: As it was wanted; the texts from outside go once they are in the thread.
+        record: As it stands, without the description; null before it began.
+        nonce: What marks the texts from outside in the first prompt.
         opened: The first prompt was answered.
         messages: Steering messages that wait.
         notes: What the loop itself has to say with the next call.
@@ -80,12 +85,14 @@ class JobState(BaseModel):
         batch: The calls that are being carried out.
         tools: Names that are offered; null until asked for.
         read_only: Those of them that change nothing.
-        tool_calls: How many calls were given to the dispatch.
+        tool_calls: How many calls the model has asked for.
+        executed: How many of them ran; the limit is of these.
         repeated: How often the same failing batch came in a row, known by `last_batch`.
         empty: Empty answers in a row.
         text_only: Why the next call offers no tools.
         approvals: The newest ones, decided or not.
         wants_pause: A pause takes effect at the next step.
+        cancel_wanted: Why the job is to end as cancelled; it does nothing more.
         elapsed_seconds: Working time so far.
         cooling: Models not to be called before a time, in seconds of the epoch.
         model_calls: Numbers the model calls, so that no two have one id.
@@ -99,6 +106,7 @@ class JobState(BaseModel):
     schema_version: int = 1
     start: StartJob
     record: JobRecord | None = None
+    nonce: str = ""
     opened: bool = False
     messages: list[str] = []
     notes: list[str] = []
@@ -107,12 +115,14 @@ class JobState(BaseModel):
     tools: list[str] | None = None
     read_only: list[str] = []
     tool_calls: int = 0
+    executed: int = 0
     repeated: int = 0
     last_batch: str = ""
     empty: int = 0
     text_only: TextOnly | None = None
     approvals: list[JobApproval] = []
     wants_pause: bool = False
+    cancel_wanted: str | None = None
     elapsed_seconds: float = 0
     cooling: dict[str, float] = {}
     model_calls: int = 0

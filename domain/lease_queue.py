@@ -9,7 +9,7 @@ Invariants:
     2. Nobody waits while a place is free. User turns go first, then automation that rejoins at the
        front, then the rest; among equals the first to ask is the first to hold.
     3. An owner holds or waits once. A request is granted at most once, and the same request gets
-       the same answer, for 24 h after its end too.
+       the same answer, for 24 h after its end too while it is among the newest that ended.
     4. Nothing is lost: a request holds, waits, or has ended with a reason.
     5. A token that was released, revoked, lost or superseded is never valid again.
     6. Time alone takes no lease away, except 10 s after an interrupt. Only automation is
@@ -37,14 +37,26 @@ from domain.lease_queue_state import (
 
 LET_GO_WITHIN: Final = timedelta(seconds=10)
 KEPT_FOR: Final = timedelta(hours=24)
-KEPT_ANSWERS: Final = 1000
+# Whoever lost an answer asks again within seconds; all that is kept goes through continue-as-new.
+KEPT_ANSWERS: Final = 100
+KEPT_BYTES: Final = 65_536
+# Of a remembered answer as JSON, without its ids.
+_ANSWER_BYTES: Final = 250
 
 
 class LeaseQueue:
     """Grants leases in a `LeaseQueueState`; one instance lives in the queue's workflow."""
 
-    def __init__(self, state: LeaseQueueState) -> None:
+    def __init__(self, state: LeaseQueueState, own: str = "") -> None:
+        """Go on with a state.
+
+        Args:
+            state: Changed in place.
+            own: An owner who never asks again, so that its answers need not be kept: the queue's
+                workflow itself.
+        """
         self._state = state
+        self._own = own
 
     @property
     def state(self) -> LeaseQueueState:
@@ -122,9 +134,15 @@ class LeaseQueue:
 
     # Leases and their times
 
-    def next_check(self) -> datetime | None:
-        """When the earliest holder is to be looked at or revoked."""
-        return min((_next_time(holder) for holder in self._state.holders), default=None)
+    def next_check(self, *, looking: bool = False) -> datetime | None:
+        """When the earliest holder is to be looked at or revoked.
+
+        Args:
+            looking: Somebody looks at the holders already, so only revoking counts.
+        """
+        holders = self._state.holders
+        times = [one.revoke_at or (None if looking else one.lease_until) for one in holders]
+        return min((time for time in times if time is not None), default=None)
 
     def due(self, now: datetime) -> list[LeaseRef]:
         """The leases that are over: their owners' workflows are to be looked at."""
@@ -252,10 +270,12 @@ class LeaseQueue:
         return False
 
     def _remember(self, asked: Holder | Waiting, answer: LeaseAnswer, now: datetime) -> None:
+        if asked.owner == self._own:
+            return
         kept = Remembered(
             owner=asked.owner, request_id=asked.request_id, answer=answer, ended_at=now
         )
-        self._state.remembered = [*self._state.remembered, kept][-KEPT_ANSWERS:]
+        self._state.remembered = _newest([*self._state.remembered, kept])
 
     def _forget(self, now: datetime) -> None:
         remembered = self._state.remembered
@@ -271,5 +291,13 @@ def _rank(waiting: Waiting) -> tuple[bool, bool]:
     return waiting.kind != LeaseKind.USER, not waiting.front
 
 
-def _next_time(holder: Holder) -> datetime:
-    return holder.revoke_at or holder.lease_until
+def _newest(remembered: list[Remembered]) -> list[Remembered]:
+    """The last of them, as many as there is room for."""
+    room, first = KEPT_BYTES, len(remembered)
+    for kept in reversed(remembered[-KEPT_ANSWERS:]):
+        texts = (kept.owner, kept.request_id, kept.answer.token or "")
+        room -= _ANSWER_BYTES + sum(len(text.encode()) for text in texts)
+        if room < 0:
+            break
+        first -= 1
+    return remembered[first:]

@@ -44,7 +44,8 @@ class RequestLease(BaseModel):
     `owner` is the workflow id that is signalled and looked at, `request_id` names this request
     among the owner's. `front` puts one that gave its place back ahead of those who never had one.
     `closed` are tokens whose owner's workflow was seen closed since a former answer `check`, which
-    `checked` says.
+    `checked` says. `repeat` counts how often one request was sent anew, because its answer may no
+    longer stand.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +57,7 @@ class RequestLease(BaseModel):
     front: bool = False
     checked: bool = False
     closed: list[str] = []
+    repeat: int = 0
 
 
 class LeaseRef(BaseModel):

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from domain.secret_keys import is_sensitive_key
-from domain.secret_texts import mask_secrets
+from domain.secret_texts import mask_secrets, masked_parts
 from domain.secret_values import PLACEHOLDER
 
-__all__ = ["MAX_DEPTH", "PLACEHOLDER", "is_sensitive_key", "redact", "redact_text"]
+__all__ = ["MAX_DEPTH", "PLACEHOLDER", "is_sensitive_key", "masked_parts", "redact", "redact_text"]
 
 MAX_DEPTH: Final = 32
 

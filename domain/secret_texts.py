@@ -11,6 +11,7 @@ Invariants:
 """
 
 import re
+from functools import partial
 from typing import Final
 
 from domain.secret_values import PLACEHOLDER, end_of_quoted, mask_named_values
@@ -21,6 +22,8 @@ _HEADER = re.compile(
     r"""(?P<quote>\\{0,15}["'])?(?<![a-z0-9])(?:authorization|cookie)[ \t]{0,8}:[ \t]*+""",
     re.IGNORECASE | re.ASCII,
 )
+# The scheme of a header, and the names in it, are shorter or end with a sign.
+_HEADER_PART = re.compile(r"""[^\s;,="']{8,}+(?!=[^\s=])""")
 _LINE_REST = re.compile(r"[^\r\n]*+")
 _AUTHORITY = re.compile(r"""(?<=[A-Za-z0-9+.-]://)[^\s/"'<>`]++""")
 _BEARER = re.compile(r"(?<![a-z0-9])(bearer)([ \t]{1,8})([\w.~+/=-]{8,}+)", re.IGNORECASE)
@@ -47,43 +50,68 @@ _JWT_PARTS: Final = 3
 
 def mask_secrets(text: str) -> str:
     """The text with every secret replaced by the placeholder."""
-    text = _mask_pem(text)
+    return _masked(text, [])
+
+
+def masked_parts(text: str) -> list[str]:
+    """What `mask_secrets` takes out of a text, in no order; of a header also each of its words."""
+    replaced: list[str] = []
+    _masked(text, replaced)
+    return [part for piece in replaced for part in _parts(piece)]
+
+
+def _parts(piece: str) -> list[str]:
+    # What is masked in two steps holds the placeholder of the first, and around it little else.
+    if PLACEHOLDER in piece:
+        return _HEADER_PART.findall(piece.replace(PLACEHOLDER, " "))
+    return [piece]
+
+
+def _masked(text: str, replaced: list[str]) -> str:
+    def whole(match: re.Match[str]) -> str:
+        replaced.append(match[0])
+        return PLACEHOLDER
+
+    text = _mask_pem(text, replaced)
     if _JWT_START in text:
-        text = _DOTTED_RUN.sub(_mask_jwt, text)
-    text = _KNOWN_FORM.sub(PLACEHOLDER, text)
-    text = _BEARER.sub(_mask_bearer, text)
-    text = _mask_headers(text)
-    text = mask_named_values(text)
-    return _AUTHORITY.sub(_mask_authority, text)
+        text = _DOTTED_RUN.sub(partial(_mask_jwt, replaced), text)
+    text = _KNOWN_FORM.sub(whole, text)
+    text = _BEARER.sub(partial(_mask_bearer, replaced), text)
+    text = _mask_headers(text, replaced)
+    text = mask_named_values(text, replaced)
+    return _AUTHORITY.sub(partial(_mask_authority, replaced), text)
 
 
-def _mask_pem(text: str) -> str:
+def _mask_pem(text: str, replaced: list[str]) -> str:
     parts: list[str] = []
     position = 0
     while begin := _PEM_BEGIN.search(text, position):
         parts += [text[position : begin.start()], PLACEHOLDER]
         end = _PEM_END.search(text, begin.end())
         position = end.end() if end else len(text)
+        replaced.append(text[begin.start() : position])
     return "".join([*parts, text[position:]])
 
 
-def _mask_jwt(run: re.Match[str]) -> str:
+def _mask_jwt(replaced: list[str], run: re.Match[str]) -> str:
     before, _, rest = run[0].partition(_JWT_START)
     token = rest.rstrip(".")
     # The signature of an unsigned token is empty: then its last dot is part of it.
     if rest.count(".") < _JWT_PARTS - 1 or "." not in token:
         return run[0]
+    replaced.append(_JWT_START + token)
     return before + PLACEHOLDER + rest[len(token) :]
 
 
-def _mask_bearer(match: re.Match[str]) -> str:
+def _mask_bearer(replaced: list[str], match: re.Match[str]) -> str:
     # In any other spelling it may be the plain word, and what follows another.
     if match[1] != "Bearer" and not any(letter.isdigit() for letter in match[3]):
         return match[0]
+    replaced.append(match[3])
     return match[1] + match[2] + PLACEHOLDER
 
 
-def _mask_headers(text: str) -> str:
+def _mask_headers(text: str, replaced: list[str]) -> str:
     parts: list[str] = []
     position = 0
     while header := _HEADER.search(text, position):
@@ -92,11 +120,16 @@ def _mask_headers(text: str) -> str:
         if quote := header["quote"]:
             end = end_of_quoted(text, header.end(), quote, end)
         parts += [text[position : header.end()], PLACEHOLDER if end > header.end() else ""]
+        value = text[header.end() : end]
+        replaced += [value, *_HEADER_PART.findall(value)]
         position = end
     return "".join([*parts, text[position:]])
 
 
-def _mask_authority(match: re.Match[str]) -> str:
+def _mask_authority(replaced: list[str], match: re.Match[str]) -> str:
     login, at, host = match[0].rpartition("@")
     user, colon, password = login.partition(":")
-    return f"{user}:{PLACEHOLDER}@{host}" if at and colon and password else match[0]
+    if not (at and colon and password):
+        return match[0]
+    replaced.append(password)
+    return f"{user}:{PLACEHOLDER}@{host}"

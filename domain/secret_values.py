@@ -37,8 +37,13 @@ _LINE_VALUE = re.compile(
 )
 
 
-def mask_named_values(text: str) -> str:
-    """The text with the value behind every sensitive name replaced by the placeholder."""
+def mask_named_values(text: str, replaced: list[str]) -> str:
+    """The text with the value behind every sensitive name replaced by the placeholder.
+
+    Args:
+        text: The text.
+        replaced: Takes what stood where a placeholder stands now.
+    """
     parts: list[str] = []
     copied = position = 0
     while name := _NAME.search(text, position):
@@ -48,6 +53,7 @@ def mask_named_values(text: str) -> str:
         start, end, mask = _find_value(text, name)
         if text[start:end] not in {"", PLACEHOLDER}:
             parts += [text[copied:start], mask]
+            replaced.append(text[start:end])
             copied = end
         position = max(position, end)
     return "".join([*parts, text[copied:]])

@@ -19,7 +19,8 @@ class SessionState(BaseModel):
     """Everything the workflow `Session` carries from one execution to the next.
 
     `schema_version` grows when a field changes its meaning; new fields have defaults instead.
-    `rules` are the settings as its worker told them last; null while the session is new.
+    `rules` are the settings as its worker told them last; null while the session is new. `cooling`
+    are models that failed a moment ago, `provider/name`, and until when (Unix time) they rest.
     """
 
     schema_version: int = 1
@@ -27,6 +28,7 @@ class SessionState(BaseModel):
     leases: LeaseQueueState = LeaseQueueState()
     inbox: InboxState = Field(default_factory=InboxState)
     rules: SessionRules | None = None
+    cooling: dict[str, float] = Field(default_factory=dict[str, float])
 
     @property
     def thread_id(self) -> str:

@@ -7,9 +7,12 @@ Invariant: arguments and output are masked before they get here; the raw ones ar
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+# The error of a call whose worker died, or whose caller ended without it.
+LOST: Final = "lost"
 
 
 class ActionStatus(StrEnum):

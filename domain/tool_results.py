@@ -12,7 +12,7 @@ Invariants:
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
-from domain.redaction import PLACEHOLDER
+from domain.redaction import PLACEHOLDER, masked_parts, redact_text
 
 _NONCE_PLACEHOLDER: Final = "[removed]"
 # What is shorter is likely to be in an output by chance.
@@ -44,11 +44,19 @@ def refusal_text(kind: str, detail: str) -> str:
     return f"error {kind}: {detail}" if detail else f"error {kind}"
 
 
+def unanswered_text(detail: str) -> str:
+    """A call that may have had its effect, as the model is told it."""
+    return (
+        f"unknown: {detail}. It must not be made twice: check whether it had its effect before you "
+        "call it again."
+    )
+
+
 def masked_texts(value: object, redacted: object) -> list[str]:
     """The texts of a value that its redacted form does not show; the longest first.
 
-    A tool may repeat what it was given: what was declared sensitive among the arguments is taken
-    out of its output by these.
+    A tool may repeat what it was given: what was masked among the arguments, whole or in part, is
+    taken out of its output by these.
     """
     found = set(_hidden(value, redacted))
     return sorted(found, key=lambda text: (-len(text), text))
@@ -64,16 +72,27 @@ def without_texts(text: str, secrets: Sequence[str]) -> str:
 def _hidden(value: object, redacted: object) -> list[str]:
     if redacted == PLACEHOLDER:
         return _texts(value)
+    if isinstance(value, str):
+        return (
+            []
+            if value == redacted
+            else [part for one in masked_parts(value) for part in _texts(one)]
+        )
     if isinstance(value, Mapping) and isinstance(redacted, Mapping):
         pairs = cast("Mapping[str, object]", value)
         shown = cast("Mapping[str, object]", redacted)
-        return [text for key in pairs if key in shown for text in _hidden(pairs[key], shown[key])]
+        return [text for key in pairs for text in _hidden_item(key, pairs[key], shown)]
     if isinstance(value, list) and isinstance(redacted, list):
         items, seen = cast("list[object]", value), cast("list[object]", redacted)
         return [
             text for item, show in zip(items, seen, strict=True) for text in _hidden(item, show)
         ]
     return []
+
+
+def _hidden_item(key: str, value: object, shown: Mapping[str, object]) -> list[str]:
+    name = redact_text(key)
+    return [*_hidden(key, name), *_hidden(value, shown.get(name, value))]
 
 
 def _texts(value: object) -> list[str]:

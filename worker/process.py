@@ -44,7 +44,7 @@ from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
 from activities.sessions import SessionActivities
 from activities.slots import SlotActivities
-from activities.store import open_store
+from activities.store import Store, open_store
 from activities.tools.dispatch import ToolActivities
 from activities.turns import SessionRulesActivities, TurnActivities
 from activities.waking import WakingActivities
@@ -218,7 +218,13 @@ async def _open(
         budgets = DayBudgets(store, _daily_limits(settings))
         served[RUNS_QUEUE] = _runs(client, settings, pause, deliveries, alerts, ledger, budgets)
         served[RUNS_QUEUE].activities += [
-            JobActivities(store, messenger, emitter, start_notices=settings.start_notices).put_job,
+            JobActivities(
+                store,
+                messenger,
+                emitter,
+                start_notices=settings.start_notices,
+                registry=tools.registry if tools else None,
+            ).put_job,
             *JobReads(store).all(),
             *CostReads(store, settings.default_timezone).all(),
             turns.finish_turn,
@@ -229,14 +235,7 @@ async def _open(
             reads = AuditReads(store, tools.registry, tools.sandbox)
             served[RUNS_QUEUE].activities += reads.all()
     if tools is not None and TOOLS_QUEUE in queues:
-        dispatch = ToolActivities(
-            store=store,
-            registry=tools.registry,
-            sandbox=tools.sandbox,
-            pause=pause,
-            silent_beat=silent_model_beat(pushed=pushed),
-        )
-        served[TOOLS_QUEUE] = _Queue(activities=dispatch.activities)
+        served[TOOLS_QUEUE] = _tools(tools, store, pause, pushed=pushed)
     if LLM_QUEUE in queues:
         chain = await stack.enter_async_context(model_chain(settings, environ, progress))
         models = ModelActivities(
@@ -257,6 +256,17 @@ async def _open(
     if WATCH_QUEUE in queues:
         served[WATCH_QUEUE] = await _watch(client, settings, alerts, jobs)
     return served
+
+
+def _tools(tools: ToolSource, store: Store, pause: PauseFlag, *, pushed: bool) -> _Queue:
+    dispatch = ToolActivities(
+        store=store,
+        registry=tools.registry,
+        sandbox=tools.sandbox,
+        pause=pause,
+        silent_beat=silent_model_beat(pushed=pushed),
+    )
+    return _Queue(activities=dispatch.activities)
 
 
 async def _watch(

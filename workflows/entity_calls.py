@@ -43,6 +43,10 @@ async def ask_entity(
     except ActivityError as error:
         if isinstance(error.cause, CancelledError) or not _worth_waiting(error):
             raise
+    except ApplicationError as error:
+        # What a local activity said last comes without an `ActivityError` around it; a final answer
+        # is given again to the normal one.
+        workflow.logger.info("%s: asked again after %s", summary, error)
     return await workflow.execute_activity_method(
         call,
         request,

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
     from activities import timeouts
     from activities.failures import application_error_of
-    from activities.jobs import JobActivities, PutJob
+    from activities.jobs import CallPlace, JobActivities, PutJob
     from domain.approvals import Approval, ApprovalStatus
     from domain.deliveries import Part
     from domain.emissions import EmittedEvent
@@ -74,10 +74,11 @@ class Job:
         self._stage = JobStage.SLOT
         self._resumed = False
         self._work: asyncio.Task[None] | None = None
-        self._cancel_reason = CancelJob().reason
         self._decided: list[Approval] = []
         self._changed: list[Approval] = []
         self._grants: list[StandingGrant] = []
+        # Where the arguments of approvals are that the ledger does not know yet.
+        self._asked: dict[str, CallPlace] = {}
 
     @workflow.run
     async def run(self, _state: JobState) -> JobEnded:
@@ -86,17 +87,29 @@ class Job:
         try:
             await self._work
         except asyncio.CancelledError:
-            self._book.cancel(self._cancel_reason, workflow.now())
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                self._book.cancel(self._cancel_reason, workflow.now())
+            self._end_cancelled()
+        except Exception as error:
+            if is_cancelled_exception(error) or self._state.cancel_wanted is not None:
+                self._end_cancelled()
             else:
-                cause = application_error_of(error)
-                self._book.fault(cause.message if cause else str(error), workflow.now())
+                self._end_broken(error)
         self._work = None
         await undisturbed(asyncio.create_task(self._finish()))
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._book.result()
+
+    def _end_cancelled(self) -> None:
+        # What has ended a moment before it was told to stays as it ended.
+        if not self._book.ended:
+            reason = self._state.cancel_wanted
+            self._book.cancel(reason or CancelJob().reason, workflow.now())
+
+    def _end_broken(self, error: Exception) -> None:
+        """End it for a fault that nobody has an answer to; its owner must not wait for ever."""
+        workflow.logger.error("job %s is broken", self._book.record.id, exc_info=error)
+        cause = application_error_of(error) if isinstance(error, ActivityError) else None
+        said = str(error) if isinstance(error, ActivityError) else f"internal: {error!r}"
+        self._book.fault(cause.message if cause else said, workflow.now())
 
     # Messages
 
@@ -183,7 +196,7 @@ class Job:
     @guarded
     def extend_approval(self, request: ExtendApproval) -> Approval:
         """Give a call that waits more time."""
-        approval = self._book.approvals.extend(request)
+        approval = self._book.approvals.extend(request, workflow.now())
         self._changed.append(approval)
         return approval
 
@@ -193,12 +206,15 @@ class Job:
         return self._book.view(self._stage)
 
     def _cancel(self, request: CancelJob | None) -> None:
-        if self._work is not None and not self._work.done():
-            self._cancel_reason = (request or CancelJob()).reason
+        reason = (request or CancelJob()).reason
+        if self._book.ended:
+            # Refused where it has ended another way.
+            self._book.cancel(reason, workflow.now())
+            return
+        if self._state.cancel_wanted is None:
+            self._state.cancel_wanted = reason
+        if self._work is not None:
             self._work.cancel()
-        elif self._book.status != JobStatus.CANCELLED:
-            # It has ended another way: say so.
-            self._book.cancel(self._cancel_reason, workflow.now())
 
     # The loop
 
@@ -207,11 +223,13 @@ class Job:
             self._book.note_thread(self._steps.thread().id)
             await self._write(first=True)
         while not self._book.ended:
+            self._steps.stop_if_cancelled()
             await self._become_running()
             if self._steps.out_of_time:
                 self._book.fail(self._steps.timeout_text, workflow.now(), timed_out=True)
                 break
             await self._write_decisions()
+            self._steps.stop_if_cancelled()
             await self._react(await self._step())
             await self._renew()
 
@@ -235,6 +253,9 @@ class Job:
 
     async def _react(self, result: StepResult) -> None:
         """What has to be told of a step, and what stands in the way of the next."""
+        self._changed += result.stale
+        self._asked |= result.asked
+        self._steps.stop_if_cancelled()
         if result.news:
             await self._tell_approvals(result.news)
         if self._book.ended:
@@ -251,6 +272,7 @@ class Job:
         """Wait until the job may work: not paused, nothing to be decided, and with a slot."""
         book = self._book
         while book.status != JobStatus.RUNNING or self._state.wants_pause:
+            self._steps.stop_if_cancelled()
             match book.status:
                 case JobStatus.RUNNING:
                     book.pause_now()
@@ -267,7 +289,8 @@ class Job:
                     await self._take_slot()
 
     def _is_decided(self) -> bool:
-        return self._book.status != JobStatus.WAITING_APPROVAL or not self._book.approvals.pending
+        # Approvals of one batch are independent: one that is decided does not wait for the others.
+        return self._book.status != JobStatus.WAITING_APPROVAL or bool(self._book.open_calls())
 
     async def _take_slot(self) -> None:
         book = self._book
@@ -356,11 +379,12 @@ class Job:
 
     async def _tell_approvals(self, news: Sequence[tuple[Approval, ApprovalNews]]) -> None:
         reminded = {item.approval.id: item.reminded for item in self._state.approvals}
+        sizes = {key: place.arguments_chars for key, place in self._asked.items()}
         self._changed += [approval for approval, _ in news]
         self._upsert()
         await self._write(
             events=events_of_news(news, self._book.record, self._state.start.hop),
-            notices=approval_parts(news, self._state.start, reminded),
+            notices=approval_parts(news, self._state.start, reminded, sizes),
         )
 
     async def _write_decisions(self) -> None:
@@ -379,28 +403,35 @@ class Job:
         result: Part | None = None,
     ) -> None:
         """Write how the job stands, with everything that has changed since the last time."""
-        decided, changed, grants = self._decided, self._changed, self._grants
-        self._decided, self._changed, self._grants = [], [], []
+        decided, changed, grants, asked = self._decided, self._changed, self._grants, self._asked
+        self._decided, self._changed, self._grants, self._asked = [], [], [], {}
         start = self._state.start
-        record = self._book.record
-        await workflow.execute_activity_method(
-            JobActivities.put_job,
-            PutJob(
-                record=record if first else self._book.light_record,
-                thread=self._steps.thread(),
-                run=self._state.start.run if first else None,
-                approvals=[*changed, *decided],
-                grants=grants,
-                notices=list(notices),
-                result=result,
-                events=[*events_of_decisions(decided, record, start.hop), *events],
-            ),
-            task_queue=RUNS_QUEUE,
-            start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-            heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-            retry_policy=timeouts.DELIVERY_RETRY,
-            summary=f"{record.status}: record" + (" and tell" if notices or result else ""),
-        )
+        record = self._book.full_record if first else self._book.record
+        try:
+            await workflow.execute_activity_method(
+                JobActivities.put_job,
+                PutJob(
+                    record=record,
+                    thread=self._steps.thread(),
+                    run=self._state.start.run if first else None,
+                    approvals=[*changed, *decided],
+                    asked=asked,
+                    grants=grants,
+                    notices=list(notices),
+                    result=result,
+                    events=[*events_of_decisions(decided, record, start.hop), *events],
+                ),
+                task_queue=RUNS_QUEUE,
+                start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
+                heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
+                retry_policy=timeouts.DELIVERY_RETRY,
+                summary=f"{record.status}: record" + (" and tell" if notices or result else ""),
+            )
+        except BaseException:
+            # Not written, as far as anybody knows: whoever writes next, writes it too.
+            self._decided, self._changed = [*decided, *self._decided], [*changed, *self._changed]
+            self._grants, self._asked = [*grants, *self._grants], asked | self._asked
+            raise
 
     def _grant(self, approval: Approval) -> StandingGrant:
         routine = self._state.start.record.routine_id or ""

@@ -7,6 +7,8 @@ Invariants:
     1. A step ends within its time, or is lost; a lost one is told to the loop, never repeated here.
     2. Working time is counted for every step, also for one that was lost.
     3. Calls run side by side only when none of them changes anything.
+    4. Nothing is made of what a step brought after the job was told to end, except that it is
+       counted.
 """
 
 import asyncio
@@ -33,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
         budget_refusal_of,
         run_failure,
     )
+    from activities.jobs import CallPlace
     from activities.models import CallModel
     from activities.tools.dispatch import ToolActivities
     from activities.tools.requests import (
@@ -51,7 +54,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.job_state import BatchCall, JobState
     from domain.prompts import PromptFrame
     from domain.threads import Thread, ThreadKind
-    from domain.tool_specs import ToolCaller
+    from domain.tool_specs import AskedCall, ToolCaller
     from domain.usage import Spent
 
 MAX_TOKENS_TOTAL = "max_tokens_total"
@@ -62,7 +65,8 @@ class StepResult:
     """What came of a step, besides what is in the book.
 
     `lost` says why it has to be made again; `parked` that everything is paused, `budget` that no
-    money is left. `news` are approvals that people have to be told of.
+    money is left. `news` are approvals that people have to be told of, `asked` says where the
+    arguments of the new ones are; `stale` are those that do not count any more.
     """
 
     lost: str | None = None
@@ -71,6 +75,8 @@ class StepResult:
     news: list[tuple[Approval, ApprovalNews]] = field(
         default_factory=list[tuple[Approval, ApprovalNews]]
     )
+    stale: list[Approval] = field(default_factory=list[Approval])
+    asked: dict[str, CallPlace] = field(default_factory=dict[str, CallPlace])
 
 
 class JobSteps:
@@ -93,12 +99,26 @@ class JobSteps:
             # Numbers go on through continue-as-new; a lost call is made again under its own.
             numbered=state.model_calls + 1,
             retry=timeouts.JOB_STEP_RETRY,
+            heartbeat=timeouts.JOB_STEP_HEARTBEAT,
         )
 
     @property
     def out_of_time(self) -> bool:
         """Whether the job's working time is used up."""
         return self._state.elapsed_seconds >= self._state.start.timeout_seconds
+
+    def stop_if_cancelled(self) -> None:
+        """End the work when the job was told to, whatever came instead of the cancellation.
+
+        An activity that is told to end may be lost, fail or succeed first; the cancellation itself
+        comes only once.
+
+        Raises:
+            CancelledError: The job was told to end.
+        """
+        task = asyncio.current_task()
+        if self._state.cancel_wanted is not None or (task is not None and task.cancelling()):
+            raise asyncio.CancelledError
 
     @property
     def timeout_text(self) -> str:
@@ -138,13 +158,15 @@ class JobSteps:
     async def ask(self) -> StepResult:
         """Call the model once."""
         began, asked = workflow.now(), self._book.plan_ask()
-        request = self._request(asked.prompt, text_only=asked.text_only is not None)
+        self._book.mark_texts(workflow.uuid4().hex)
+        request = self._request(self._book.prompt(), text_only=asked.text_only is not None)
         number = self._book.record.iteration + 1
         try:
             answer = await self._calls.ask(request, f"step {number}: ask the model")
         except ActivityError as error:
             return self._model_failed(error, began)
         self._count(answer.attempts)
+        self.stop_if_cancelled()
         self._book.warn(answer.warnings)
         self._book.answered(
             answer.text, answer.message_id, answer.model, answer.tool_calls, workflow.now()
@@ -154,16 +176,16 @@ class JobSteps:
     def _request(self, prompt: str | None, *, text_only: bool) -> CallModel:
         start = self._state.start
         return CallModel(
-            job=self._book.light_record,
+            job=self._book.record,
             thread=self.thread(),
             prompt=prompt,
             frame=PromptFrame(system=[SYSTEM_TEXT]),
             purpose="job",
-            untrusted=start.untrusted,
             tools=[] if text_only else (self._state.tools or []),
             text_only=text_only,
             max_cost_micros=start.max_cost_micros,
             max_tokens_total=start.max_tokens_total,
+            recovery=self._book.record.recoveries,
         )
 
     def _model_failed(self, error: ActivityError, began: datetime) -> StepResult:
@@ -173,6 +195,7 @@ class JobSteps:
         if isinstance(error.cause, ActivityTimeout):
             self._calls.elapsed += now - began
         self._count(0)
+        self.stop_if_cancelled()
         kind = cause.type if cause else None
         if kind == SYSTEM_PAUSED:
             return StepResult(parked=True)
@@ -206,37 +229,62 @@ class JobSteps:
 
     async def call_tools(self) -> StepResult:
         """Carry out the open calls that may run side by side, or else the first one."""
-        calls = self._book.open_calls()
+        calls, left = self._book.open_calls(), self._book.calls_left()
         if not self._book.may_run_at_once():
             calls = calls[:1]
+        elif left:
+            # One that is refused leaves its place to the next.
+            calls = calls[:left]
         began = workflow.now()
         ended = await asyncio.gather(
-            *(self._carry_out(item) for item in calls), return_exceptions=True
+            *(self._carry_out(item, place) for place, item in enumerate(calls)),
+            return_exceptions=True,
         )
         self._calls.elapsed += _working_time(ended, workflow.now() - began)
         self._count(0)
         result = StepResult()
+        for outcome in ended:
+            if not isinstance(outcome, BaseException):
+                self._tool_ended(outcome, result)
+        self.stop_if_cancelled()
         for item, outcome in zip(calls, ended, strict=True):
             if isinstance(outcome, BaseException):
                 self._tool_failed(outcome, item, result)
-            elif outcome.status == CallStatus.NEEDS_APPROVAL:
-                result.news.append((self._need_approval(outcome), ApprovalNews.REQUESTED))
-            else:
-                self._book.call_ended(_end_of(outcome))
         return result
 
-    async def _carry_out(self, item: BatchCall) -> ToolOutcome:
+    def _tool_ended(self, outcome: ToolOutcome, result: StepResult) -> None:
+        approvals = self._book.approvals
+        if outcome.status in {CallStatus.NEEDS_APPROVAL, CallStatus.REJECTED}:
+            result.stale += approvals.withdraw(outcome.call_id)
+        if outcome.status != CallStatus.NEEDS_APPROVAL:
+            approvals.consume(outcome.call_id)
+            self._book.call_ended(_end_of(outcome))
+            return
+        approval = self._need_approval(outcome)
+        result.news.append((approval, ApprovalNews.REQUESTED))
+        result.asked[approval.id] = CallPlace(
+            message_id=self._message_id(),
+            call=AskedCall(id=outcome.call_id, name=outcome.tool),
+            arguments_chars=outcome.arguments_chars,
+        )
+
+    async def _carry_out(self, item: BatchCall, place: int) -> ToolOutcome:
         approval = self._book.approvals.of_call(item.call.id)
         status = approval.status if approval else None
         if approval is not None and status in {ApprovalStatus.DENIED, ApprovalStatus.TIMED_OUT}:
             return await self._answer(item, approval)
-        self._book.approvals.consume(item.call.id)
-        agreed = approval is not None and status in {
-            ApprovalStatus.APPROVED,
-            ApprovalStatus.CONSUMED,
-        }
-        limit, start = self._step_seconds(), self._state.start
-        most = start.max_tool_calls
+        agreed = status in {ApprovalStatus.APPROVED, ApprovalStatus.CONSUMED}
+        try:
+            return await self._dispatch(item, place, approval if agreed else None)
+        except BaseException:
+            # Nobody knows whether it has begun: the approval is for this call and no other.
+            self._book.approvals.consume(item.call.id)
+            raise
+
+    async def _dispatch(
+        self, item: BatchCall, place: int, approval: Approval | None
+    ) -> ToolOutcome:
+        limit, left = self._step_seconds(), self._book.calls_left()
         return await workflow.execute_activity_method(
             ToolActivities.dispatch_tool,
             DispatchTool(
@@ -246,10 +294,10 @@ class JobSteps:
                 caller=self._caller(),
                 sequence=item.sequence,
                 mode=CallMode.FULL_JOB,
-                allowed_tools=start.allowed_tools,
-                calls_left=None if most is None else max(most - item.sequence + 1, 0),
-                approval_id=approval.id if approval and agreed else None,
-                approved_digest=approval.digest if approval and agreed else None,
+                allowed_tools=self._state.start.allowed_tools,
+                calls_left=None if left is None else max(left - place, 0),
+                approval_id=approval.id if approval else None,
+                approved_digest=approval.digest if approval else None,
                 timeout_seconds=limit,
             ),
             task_queue=TOOLS_QUEUE,
@@ -347,6 +395,7 @@ def _end_of(outcome: ToolOutcome) -> CallEnd:
         call_id=outcome.call_id,
         failed=outcome.status != CallStatus.OK,
         mark="\n".join(same),
+        executed=outcome.status != CallStatus.REJECTED,
     )
 
 

@@ -7,7 +7,8 @@ decided in the activity; waiting between attempts is Temporal's.
 Invariants:
     1. Tokens of every attempt on every model are in the sum, also when the call fails in the end.
     2. What a failed model spent of the run's time is not given to the next one.
-    3. One question is compacted at most twice, and again only while that makes it shorter: whether
+    3. A call that was told to end is followed by none, also when it failed instead.
+    4. One question is compacted at most twice, and again only while that makes it shorter: whether
        it did is seen by the activity, which then says nothing of an overflow any more.
 """
 
@@ -16,8 +17,10 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
+
+from workflows.cancellations import raise_if_cancelled
 
 with workflow.unsafe.imports_passed_through():
     from activities import timeouts
@@ -43,6 +46,7 @@ class ModelCalls:
             makes a lost call again: what a call has stored is found by its id. Null: Temporal
             numbers them.
         retry: What Temporal does by itself about a lost worker.
+        heartbeat: After how long a silent worker is taken for lost.
     """
 
     budget: timedelta
@@ -52,6 +56,7 @@ class ModelCalls:
     step_limit: timedelta | None = None
     numbered: int | None = None
     retry: RetryPolicy = field(default_factory=lambda: timeouts.MODEL_RETRY)
+    heartbeat: timedelta = timeouts.MODEL_HEARTBEAT
 
     async def ask(self, request: CallModel, summary: str) -> ModelAnswer:
         """Get an answer from the first model of the chain that gives one.
@@ -67,18 +72,26 @@ class ModelCalls:
             except ActivityError as error:
                 failure = model_failure_of(error)
                 if failure is None:
+                    if not is_cancelled_exception(error):
+                        raise_if_cancelled()
                     raise
                 self._count(failure.tokens_in, failure.tokens_out, failure.cost_micros)
                 self.elapsed += timedelta(seconds=failure.elapsed_seconds)
                 if _is(error, CONTEXT_OVERFLOW) and failure.overflow is not None:
+                    raise_if_cancelled()
                     compaction, overflow = compaction + 1, failure.overflow
                     continue
                 if not _is(error, MODEL_FAILOVER):
+                    raise_if_cancelled()
                     raise
                 self.cooling[failure.key] = workflow.time() + failure.cooldown_seconds
+                raise_if_cancelled()
                 continue
             self._count(answer.tokens_in, answer.tokens_out, answer.cost_micros)
             self.elapsed += timedelta(seconds=answer.elapsed_seconds)
+            if answer.tool_calls:
+                # No end, but the beginning of more work.
+                raise_if_cancelled()
             return answer
 
     async def _once(self, request: CallModel, summary: str) -> ModelAnswer:
@@ -97,7 +110,7 @@ class ModelCalls:
             ),
             task_queue=LLM_QUEUE,
             start_to_close_timeout=timedelta(seconds=remaining) + timeouts.MODEL_GRACE,
-            heartbeat_timeout=timeouts.MODEL_HEARTBEAT,
+            heartbeat_timeout=self.heartbeat,
             retry_policy=self.retry,
             activity_id=None if self.numbered is None else f"model-{self.numbered}",
             # The run's record says what was spent, so it waits until the call has said so.

@@ -14,12 +14,13 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from workflows.cancellations import raise_if_cancelled
 from workflows.completion_hook import tell_hook
 from workflows.entity_calls import ask_entity
 from workflows.handlers import guarded, guarded_signal, undisturbed
 from workflows.model_calls import ModelCalls
 from workflows.parking import is_system_pause, park
-from workflows.run_job import JobFailed, answer_of, do_job, new_job
+from workflows.run_job import JobFailed, JobUnwritten, answer_of, do_job, new_job
 from workflows.session_gate import Interrupted, SessionGate
 from workflows.tool_rounds import ToolRounds, tool_rounds
 
@@ -225,11 +226,17 @@ class RoutineRun:
         return await self._ask_model(definition)
 
     async def _do_job(self, definition: RunDefinition, job: StartJob) -> ModelAnswer:
+        thread_id = self._view.record.thread_id
         self._note(job_id=job.record.id, thread_id=job.record.id)
         self._stage(RunStage.JOB)
         record = self._view.record
         notice = _part(definition, "start", start_notice(definition.title, record))
-        ended = await do_job(job, record, notice)
+        try:
+            ended = await do_job(job, record, notice)
+        except JobUnwritten as unwritten:
+            # The row of the run must not name what does not exist.
+            self._note(job_id=None, thread_id=thread_id)
+            raise unwritten.cause from unwritten
         self._calls.spent = self._calls.spent.plus(
             ended.tokens_in, ended.tokens_out, ended.cost_micros
         )
@@ -319,6 +326,7 @@ class RoutineRun:
             except ActivityError as error:
                 if not is_system_pause(error):
                     raise
+                raise_if_cancelled()
             await self._park()
 
     async def _park(self) -> None:

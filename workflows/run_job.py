@@ -7,14 +7,17 @@ Invariants:
     1. The rows of run and job are written together, with the job's id, before the job exists.
     2. A run that is cancelled cancels its job and waits for its end.
     3. The run waits as long as the job lives: the job's own time is spent in its steps.
+    4. Where the job does not say itself how it ended, its row is ended here: no row waits for a
+       workflow that does not exist, and no run names a job that was never written.
 """
 
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
+from workflows.handlers import undisturbed
 from workflows.job import Job
 from workflows.ulids import new_ulid
 
@@ -29,9 +32,22 @@ with workflow.unsafe.imports_passed_through():
     from domain.job_messages import JobEnded, StartJob
     from domain.job_state import JobState
     from domain.jobs import JobRecord, JobStatus, job_session_key, job_workflow_id
+    from domain.redaction import redact_text
     from domain.run_start import StartRun
     from domain.runs import RunRecord
     from domain.threads import Thread, ThreadKind
+
+
+class JobUnwritten(Exception):
+    """The job of a run did not begin, and there is no row of it.
+
+    Attributes:
+        cause: Why it did not begin.
+    """
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class JobFailed(Exception):
@@ -89,28 +105,33 @@ async def do_job(start: StartJob, record: RunRecord, notice: Part | None = None)
 
     Raises:
         CancelledError: The run was cancelled; the job has ended.
+        ActivityError: The job could not be written down as it began; its row says that it failed.
+        JobUnwritten: It could not be written down at all.
     """
     job = start.record
-    await workflow.execute_activity_method(
-        JobActivities.put_job,
-        PutJob(
-            record=job,
-            thread=Thread(
-                id=job.id,
-                scope=job.scope,
-                session_key=job.session_key,
-                kind=ThreadKind.JOB,
-                created_at=job.created_at,
-            ),
-            run=record,
-            notices=[] if notice is None else [notice],
+    written = PutJob(
+        record=job,
+        thread=Thread(
+            id=job.id,
+            scope=job.scope,
+            session_key=job.session_key,
+            kind=ThreadKind.JOB,
+            created_at=job.created_at,
         ),
-        task_queue=RUNS_QUEUE,
-        start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-        heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-        retry_policy=timeouts.DELIVERY_RETRY,
-        summary="record the job",
+        run=record,
+        notices=[] if notice is None else [notice],
     )
+    try:
+        await _put(written, "record the job")
+    except (ActivityError, asyncio.CancelledError) as error:
+        # Whether it was written is not known; now it is, with its end.
+        cancelled = is_cancelled_exception(error) or isinstance(error, asyncio.CancelledError)
+        status = JobStatus.CANCELLED if cancelled else JobStatus.FAILED
+        try:
+            await _close(written, status, "the job did not begin")
+        except ActivityError:
+            raise JobUnwritten(error) from error
+        raise
     try:
         return await workflow.execute_child_workflow(
             Job.run,
@@ -124,9 +145,34 @@ async def do_job(start: StartJob, record: RunRecord, notice: Part | None = None)
         )
     except ChildWorkflowError as error:
         if is_cancelled_exception(error):
+            await _close(written, JobStatus.CANCELLED, "cancelled before it began")
             raise asyncio.CancelledError from error
-        cause = str(error.cause or error)
-        return JobEnded(job_id=job.id, status=JobStatus.FAILED, error=f"the job was lost: {cause}")
+        lost = f"the job was lost: {error.cause or error}"
+        await _close(written, JobStatus.FAILED, lost)
+        return JobEnded(job_id=job.id, status=JobStatus.FAILED, error=lost)
+    except asyncio.CancelledError:
+        await _close(written, JobStatus.CANCELLED, "cancelled before it began")
+        raise
+
+
+async def _close(written: PutJob, status: JobStatus, why: str) -> None:
+    """End the rows of a job that no workflow carries, though the run is cancelled meanwhile."""
+    ended = {"status": status, "error": redact_text(why), "finished_at": workflow.now()}
+    record = written.record.model_copy(update=ended)
+    request = PutJob(record=record, thread=written.thread, run=written.run, closing=True)
+    await undisturbed(asyncio.create_task(_put(request, f"{status}: record the job")))
+
+
+async def _put(request: PutJob, summary: str) -> None:
+    await workflow.execute_activity_method(
+        JobActivities.put_job,
+        request,
+        task_queue=RUNS_QUEUE,
+        start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
+        heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
+        retry_policy=timeouts.DELIVERY_RETRY,
+        summary=summary,
+    )
 
 
 def answer_of(ended: JobEnded) -> ModelAnswer:

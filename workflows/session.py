@@ -10,9 +10,10 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError
 
 from workflows.handlers import guarded, guarded_signal
+from workflows.lease_rounds import check_leases, signal_workflow
 from workflows.turns import BUSY, ChatTurn
 
 with workflow.unsafe.imports_passed_through():
@@ -20,8 +21,6 @@ with workflow.unsafe.imports_passed_through():
 
     from activities import search_attributes as attributes
     from activities import timeouts
-    from activities.runs import RunIds
-    from activities.sessions import SessionActivities
     from activities.turns import RecordMessages, TurnActivities
     from domain.chat_settings import SessionRules
     from domain.errors import DomainError
@@ -68,7 +67,7 @@ OWN_LEASE = timedelta(days=3650)
 ROWS_AT_ONCE = 100
 ROWS_BYTES_AT_ONCE = 262_144
 ROWS_UNWRITTEN = 50
-WRITE_AGAIN = timedelta(minutes=1)
+TRY_AGAIN = timedelta(minutes=1)
 
 
 @workflow.defn(name="Session")
@@ -78,11 +77,12 @@ class Session:
     @workflow.init
     def __init__(self, state: SessionState) -> None:
         self._state = state
-        self._leases = LeaseQueue(state.leases)
-        self._inbox = Inbox(state.inbox, state.key, state.rules)
         self._id = workflow.info().workflow_id
+        self._leases = LeaseQueue(state.leases, own=self._id)
+        self._inbox = Inbox(state.inbox, state.key, state.rules)
         self._turn: ChatTurn | None = None
         self._stops: list[StopHolder] = []
+        self._look: asyncio.Task[None] | None = None
         self._busy = False
         self._writing = False
         self._upgrade = False
@@ -252,39 +252,44 @@ class Session:
         )
 
     def _next_check(self) -> datetime | None:
-        return None if self._holds_itself() else self._leases.next_check()
+        if self._holds_itself():
+            return None
+        return self._leases.next_check(looking=self._is_looking())
 
     async def _send_out(self) -> None:
         """Tell those whose turn has come, and those who have to let go or to stop."""
         for grant in self._leases.take_grants():
             if grant.owner == self._id:
                 continue
-            if not await _signal(grant.owner, "granted", grant.signal):
+            if not await signal_workflow(grant.owner, "granted", grant.signal):
                 self._leases.lose(grant.signal.token, workflow.now())
         for lease in self._leases.take_interrupts():
-            if not await _signal(lease.owner, "interrupt", lease):
+            if not await signal_workflow(lease.owner, "interrupt", lease):
                 self._leases.lose(lease.token, workflow.now())
         stops, self._stops = self._stops, []
         for stop in stops:
-            await _signal(stop.owner, "cancel", stop.request)
+            await signal_workflow(stop.owner, "cancel", stop.request)
 
     async def _check_leases(self) -> None:
-        """Look at holders whose lease is over; a lease is a time to check, not to expire."""
-        due = [lease for lease in self._leases.due(workflow.now()) if lease.owner != self._id]
-        if not due:
+        """Begin to look at holders whose lease is over, unless that goes on."""
+        if self._is_looking() or not self._leases.due(workflow.now()):
             return
-        found = await workflow.execute_activity_method(
-            SessionActivities.find_closed_workflows,
-            RunIds(ids=[lease.owner for lease in due]),
-            start_to_close_timeout=timeouts.ENTITY_START_TO_CLOSE,
-            retry_policy=timeouts.ENTITY_RETRY,
-            summary="look at the holder",
-        )
-        for lease in due:
-            if lease.owner in found.ids:
-                self._leases.lose(lease.token, workflow.now())
-            else:
-                self._leases.extend(lease.token, workflow.now())
+        if workflow.patched("2026-11-21-looks-beside"):
+            self._look = asyncio.create_task(self._look_at_holders())
+        else:
+            await check_leases(self._leases)
+
+    def _is_looking(self) -> bool:
+        return self._look is not None and not self._look.done()
+
+    async def _look_at_holders(self) -> None:
+        """Look beside all else: it may take long, and a user waits 10 s at most."""
+        try:
+            await check_leases(self._leases)
+        except ActivityError as error:
+            # What is worth a retry was retried for ever; a person has to look.
+            workflow.logger.error("holders were not looked at: %s", error)
+            await workflow.sleep(TRY_AGAIN, summary="holders were not looked at")
 
     def _holds_itself(self) -> bool:
         return any(holder.owner == self._id for holder in self._state.leases.holders)
@@ -411,7 +416,7 @@ class Session:
             except ActivityError as error:
                 # What is worth a retry was retried; a person has to look, and nothing is lost.
                 workflow.logger.error("messages were not recorded: %s", error)
-                await workflow.sleep(WRITE_AGAIN, summary="messages were not recorded")
+                await workflow.sleep(TRY_AGAIN, summary="messages were not recorded")
                 continue
             inbox, written = self._state.inbox, {id(row) for row in rows}
             inbox.settled = [row for row in inbox.settled if id(row) not in written]
@@ -424,7 +429,7 @@ class Session:
         if inbox.settled and (inbox.turn is None or len(inbox.settled) >= ROWS_UNWRITTEN):
             weight, rows = 0, list[InboundRecord]()
             for row in inbox.settled[:ROWS_AT_ONCE]:
-                weight += len((row.text or "").encode())
+                weight += row.weight
                 if rows and weight > ROWS_BYTES_AT_ONCE:
                     break
                 rows.append(row)
@@ -448,15 +453,6 @@ class StopHolder(BaseModel):
 
     owner: str
     request: StopSession
-
-
-async def _signal(workflow_id: str, name: str, value: BaseModel) -> bool:
-    """Signal a workflow; false when it no longer exists."""
-    try:
-        await workflow.get_external_workflow_handle(workflow_id).signal(name, value)
-    except ApplicationError:
-        return False
-    return True
 
 
 def _until(due: datetime) -> timedelta:

@@ -4,8 +4,12 @@ Owns the holder's side of the gate: asking, waiting, yielding. The session's sid
 `workflows.session`. Source: automation.md §7.2, §7.11 and §8.
 
 Invariants:
-    1. Work is done only while the session is held; an interrupt ends it before anything else.
+    1. Work is done only while the session is held; an interrupt ends it before anything else, also
+       one that comes before word of the grant, and before the work has begun.
     2. Whatever happens, the session is let go, or no longer waited for, in the end.
+    3. A grant that was taken back before its answer came is none: the session is asked for again.
+    4. A session that was terminated, with all who waited for it, is asked again after a while.
+    5. A run that let go for a user keeps its place among automation: it was the first to come.
 """
 
 import asyncio
@@ -16,12 +20,14 @@ from typing import Any, TypeVar
 from temporalio import workflow
 
 from workflows.entity_calls import ask_entity
+from workflows.lease_rounds import signal_workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.sessions import SessionActivities
     from domain.identifiers import session_workflow_id
     from domain.lease_queue_state import (
         Granted,
+        LeaseAnswer,
         LeaseDecision,
         LeaseRef,
         RequestLease,
@@ -32,6 +38,11 @@ with workflow.unsafe.imports_passed_through():
 T = TypeVar("T")
 
 LEASE_GRACE = timedelta(seconds=60)
+# Waiting costs a few events each time, so who waits long asks less and less often.
+MAX_PATIENCE = timedelta(hours=24)
+_EARLY = "2026-11-21-early-interrupts"
+_TAKEN_BACK = "2026-11-21-grants-taken-back"
+_ASK_AGAIN = "2026-11-21-asks-again"
 
 
 class Interrupted(Exception):
@@ -58,7 +69,7 @@ class SessionGate:
         self._lease = int((limit + LEASE_GRACE).total_seconds())
         self._token: str | None = None
         self._grant: Granted | None = None
-        self._interrupted = False
+        self._interrupts: set[str] = set()
         self._asked = False
         self.turn = 0
 
@@ -71,29 +82,69 @@ class SessionGate:
 
     def interrupt(self, lease: LeaseRef) -> None:
         """A user wants the session; an interrupt of a former hold changes nothing."""
-        if lease.token == self._token:
-            self._interrupted = True
+        # Kept though no token is known yet: word of the grant may come later than this.
+        self._interrupts.add(lease.token)
 
     # What the holder does
 
     async def acquire(self) -> None:
         """Wait for the session, as long as it takes."""
-        self.turn += 1
-        self._asked = True
-        self._token, self._grant, self._interrupted = None, None, False
-        request = RequestSession(
-            key=self._key,
-            lease=RequestLease(
-                owner=self._owner, request_id=self._request_id, lease_seconds=self._lease
-            ),
+        rejoins = self.turn > 0
+        while True:
+            self.turn += 1
+            self._asked = True
+            self._token, self._grant = None, None
+            self._interrupts.clear()
+            token = await self._wait_for_token(front=rejoins)
+            if token is None:
+                # The grant was taken back before word of it came.
+                continue
+            early = token in self._interrupts and workflow.patched(_EARLY)
+            self._token = token
+            if not early:
+                return
+            await self.release()
+            rejoins = True
+
+    async def _wait_for_token(self, *, front: bool) -> str | None:
+        """Wait for the grant of the request at hand; null when it is over without one."""
+        patience, repeat = timedelta(seconds=self._lease), 0
+        while True:
+            answer = await self._ask(repeat, front=front)
+            if answer.ended is not None and workflow.patched(_TAKEN_BACK):
+                return None
+            if answer.decision == LeaseDecision.GRANTED and answer.token is not None:
+                return answer.token
+            if not workflow.patched(_ASK_AGAIN):
+                await workflow.wait_condition(lambda: self._grant is not None)
+            else:
+                await self._wait_for_grant(patience)
+            if self._grant is not None:
+                return self._grant.token
+            patience, repeat = min(2 * patience, MAX_PATIENCE), repeat + 1
+
+    async def _ask(self, repeat: int, *, front: bool) -> LeaseAnswer:
+        lease = RequestLease(
+            owner=self._owner,
+            request_id=self._request_id,
+            lease_seconds=self._lease,
+            front=front,
+            repeat=repeat,
         )
-        answer = await ask_entity(SessionActivities.request_session, request, "ask for the session")
-        if answer.decision == LeaseDecision.GRANTED and answer.token is not None:
-            self._token = answer.token
+        request = RequestSession(key=self._key, lease=lease)
+        return await ask_entity(SessionActivities.request_session, request, "ask for the session")
+
+    async def _wait_for_grant(self, patience: timedelta) -> None:
+        if self._grant is not None:
             return
-        await workflow.wait_condition(lambda: self._grant is not None)
-        assert self._grant is not None  # the condition, for the type checker
-        self._token = self._grant.token
+        try:
+            await workflow.wait_condition(
+                lambda: self._grant is not None,
+                timeout=patience,
+                timeout_summary="is there still a session?",
+            )
+        except TimeoutError:
+            return
 
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work while the session is held.
@@ -101,6 +152,9 @@ class SessionGate:
         Raises:
             Interrupted: A user's turn has come; the work was cancelled and has ended.
         """
+        if self._interrupted and workflow.patched(_EARLY):
+            work.close()
+            raise Interrupted
         task = asyncio.create_task(work)
         try:
             await workflow.wait_condition(lambda: task.done() or self._interrupted)
@@ -118,8 +172,13 @@ class SessionGate:
             return
         self._asked = False
         key = self._token or self._owner
-        session = workflow.get_external_workflow_handle(session_workflow_id(gate_key(self._key)))
-        await session.signal("release", ReleaseSession(key=key))
+        # A session that is gone holds nothing.
+        session = session_workflow_id(gate_key(self._key))
+        await signal_workflow(session, "release", ReleaseSession(key=key))
+
+    @property
+    def _interrupted(self) -> bool:
+        return self._token in self._interrupts
 
     @property
     def _request_id(self) -> str:

@@ -11,6 +11,7 @@ Invariants:
     2. What was done is kept in the rounds: after an interruption or a pause they go on where they
        were, and a call that has a result is not made again.
     3. Calls run at once only if each of them changes nothing; otherwise in the model's order.
+    4. Once the run is told to end no further call is made, however the one at hand ends.
 """
 
 import asyncio
@@ -19,8 +20,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
+from workflows.cancellations import raise_if_cancelled
 from workflows.model_calls import ModelCalls
 
 with workflow.unsafe.imports_passed_through():
@@ -146,28 +149,40 @@ class ToolRounds:
     async def _dispatch(
         self, request: CallModel, answer: ModelAnswer, place: int, call: AskedCall
     ) -> ToolOutcome:
-        remaining = max((self.calls.budget - self.calls.elapsed).total_seconds(), 0.001)
         left = self._left()
+        wanted = DispatchTool(
+            thread=request.thread,
+            message_id=answer.message_id,
+            call=call,
+            caller=self.caller,
+            sequence=self.asked + place + 1,
+            mode=CallMode.LIGHTWEIGHT,
+            allowed_tools=self.allowed_tools,
+            calls_left=None if left is None else max(left - place, 0),
+            timeout_seconds=max((self.calls.budget - self.calls.elapsed).total_seconds(), 0.001),
+        )
+        try:
+            outcome = await self._run(wanted)
+        except ActivityError as error:
+            if not is_cancelled_exception(error):
+                raise_if_cancelled()
+            raise
+        # What ended well all the same is not followed by the next call.
+        raise_if_cancelled()
+        return outcome
+
+    async def _run(self, wanted: DispatchTool) -> ToolOutcome:
+        limit = timedelta(seconds=wanted.timeout_seconds) + timeouts.TOOL_GRACE
         return await workflow.execute_activity_method(
             ToolActivities.dispatch_tool,
-            DispatchTool(
-                thread=request.thread,
-                message_id=answer.message_id,
-                call=call,
-                caller=self.caller,
-                sequence=self.asked + place + 1,
-                mode=CallMode.LIGHTWEIGHT,
-                allowed_tools=self.allowed_tools,
-                calls_left=None if left is None else max(left - place, 0),
-                timeout_seconds=remaining,
-            ),
+            wanted,
             task_queue=TOOLS_QUEUE,
-            start_to_close_timeout=timedelta(seconds=remaining) + timeouts.TOOL_GRACE,
+            start_to_close_timeout=limit,
             heartbeat_timeout=timeouts.TOOL_HEARTBEAT,
             retry_policy=timeouts.TOOL_RETRY,
             # What the call has done is written down before the run goes on or ends.
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"call {call.name}"[:200],
+            summary=f"call {wanted.call.name}"[:200],
         )
 
     def _left(self) -> int | None:

@@ -21,10 +21,12 @@ from typing import Final
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
+from workflows.cancellations import raise_if_cancelled
 from workflows.model_calls import ModelCalls
 from workflows.parking import is_system_pause, park
 
 with workflow.unsafe.imports_passed_through():
+    from activities import search_attributes as attributes
     from activities import timeouts
     from activities.failures import model_failure_of, run_failure
     from activities.models import CallModel, ModelAnswer
@@ -40,16 +42,17 @@ with workflow.unsafe.imports_passed_through():
     from domain.chat_settings import SessionRules
     from domain.identifiers import RUNS_QUEUE
     from domain.inbound_records import InboundRecord, inbound_id
+    from domain.inbox import Inbox
     from domain.inbox_state import EndedTurn, RunningTurn
-    from domain.inbox_texts import turn_text
+    from domain.inbox_texts import turn_blocks, turn_text
     from domain.inbox_turns import end_turn, turn_records, unsteer
     from domain.session_requests import SessionState
     from domain.threads import Thread, ThreadKind
     from domain.turns import TurnRecord, TurnStage, TurnStatus
 
 BUSY: Final = "busy"
-# What else ended meanwhile is written with the turn, as far as it is little: with the texts of the
-# turn itself, twice 192 KiB at most, it has to stay below 512 KiB.
+# What else ended meanwhile is written with the turn, as far as it is little: with the rows of the
+# turn itself, 192 KiB of texts and 150 kB about them at most, it has to stay below 512 KiB.
 WRITTEN_ALONG_BYTES: Final = 32_768
 
 _ERROR_CHARS: Final = 500
@@ -59,13 +62,13 @@ _ERROR_CHARS: Final = 500
 class _Outcome:
     """How a turn's work ended: with an answer, an error, or neither because it was cancelled.
 
-    `said` is what the user said if no answer shows that it was heard.
+    `said` if no answer shows that the user was heard: what was said is kept in the thread.
     """
 
     answer: ModelAnswer | None = None
     error: str | None = None
     attempts: int = 0
-    said: str | None = None
+    said: bool = False
 
 
 class ChatTurn:
@@ -88,9 +91,8 @@ class ChatTurn:
         self._state = state
         self._turn = turn
         self._let_in = let_in
-        self._calls = ModelCalls(budget=timedelta())
+        self._calls = ModelCalls(budget=timedelta(), cooling=_still_cooling(state))
         self._texts: dict[str, str] | None = None
-        self._prompt = ""
         self.resumed = False
 
     async def run(self) -> None:
@@ -113,9 +115,10 @@ class ChatTurn:
             if disturbed:
                 work.cancel()
                 await workflow.wait([work])
+                self._unpark()
             if turn.cancel is not None:
                 heard_out = not work.cancelled() and work.exception() is None
-                return _Outcome(said=None if heard_out else self._prompt or None)
+                return _Outcome(said=not heard_out)
             error = None if work.cancelled() else work.exception()
             if disturbed and (work.cancelled() or error is not None):
                 # A message has joined: the same again, with it.
@@ -125,11 +128,15 @@ class ChatTurn:
             return self._outcome(work, error)
 
     def _outcome(self, work: "asyncio.Task[ModelAnswer]", error: BaseException | None) -> _Outcome:
+        if work.cancelled():
+            return _Outcome(error="it was ended from outside")
         if error is None:
             answer = work.result()
             return _Outcome(answer=answer, attempts=answer.attempts)
         if not isinstance(error, ActivityError):
-            raise error
+            # A fault of ours: this turn fails, and the session answers the next one.
+            workflow.logger.error("turn %s failed", self._turn.turn_id, exc_info=error)
+            return _Outcome(error=f"internal: {type(error).__name__}: {error}"[:_ERROR_CHARS])
         failure = model_failure_of(error)
         _, message = run_failure(error, self._timeout_text())
         return _Outcome(error=message[:_ERROR_CHARS], attempts=failure.attempts if failure else 0)
@@ -141,12 +148,11 @@ class ChatTurn:
         self._stage(TurnStage.MODEL)
         if self._texts is None:
             self._texts = await self._kept_texts()
-        self._prompt = turn_text(self._turn, self._texts)
         self._calls.budget = timedelta(seconds=rules.run_timeout_seconds)
         request = CallModel(
             turn=self._record(TurnStatus.RUNNING),
             thread=self._thread(),
-            prompt=self._prompt,
+            prompt=turn_text(self._turn, self._texts),
             frame=chat_frame(self._turn.about.message),
             timeout_seconds=float(rules.run_timeout_seconds),
             purpose="chat",
@@ -157,16 +163,24 @@ class ChatTurn:
             except ActivityError as error:
                 if not is_system_pause(error):
                     raise
+                raise_if_cancelled()
             await self._park()
 
     async def _rules(self) -> SessionRules:
         if self._state.rules is None:
-            self._state.rules = await workflow.execute_local_activity_method(
+            rules = await workflow.execute_local_activity_method(
                 SessionRulesActivities.session_rules,
                 start_to_close_timeout=timeouts.LOCAL_START_TO_CLOSE,
                 summary="the settings of conversations",
             )
+            self._learn(rules)
+            return rules
         return self._state.rules
+
+    def _learn(self, rules: SessionRules) -> None:
+        if self._state.rules is None:
+            Inbox(self._state.inbox, self._state.key).learn(rules, workflow.now())
+        self._state.rules = rules
 
     async def _kept_texts(self) -> dict[str, str]:
         """The texts that were put into the store while their messages waited."""
@@ -191,6 +205,14 @@ class ChatTurn:
         await park(lambda: self.resumed, BUSY)
         self._stage(TurnStage.MODEL)
 
+    def _unpark(self) -> None:
+        """Show what was parked when it was disturbed as at work again."""
+        if self._turn.stage != TurnStage.SYSTEM_PAUSED:
+            return
+        self._stage(TurnStage.MODEL)
+        if workflow.patched("2026-11-21-disturbed-while-paused"):
+            workflow.upsert_search_attributes([attributes.STATUS.value_set(BUSY)])
+
     # The end, which nothing disturbs
 
     async def _finish(self, outcome: _Outcome) -> None:
@@ -209,14 +231,14 @@ class ChatTurn:
                 answer_id=answer.message_id if answer else None,
                 truncated=answer.truncated if answer else False,
                 inbound=[*along, *rows],
-                said=outcome.said,
+                blocks=turn_blocks(turn, {row.message_id for row in rows}) if outcome.said else [],
             )
         )
         if finished.status != status:
             rows = turn_records(self._state.key, turn, finished.status, now, finished.error)
         written = {id(row) for row in along}
         inbox.settled = [row for row in inbox.settled if id(row) not in written]
-        self._state.rules = finished.rules
+        self._learn(finished.rules)
         text = ""
         if answer is not None and finished.status == TurnStatus.ANSWERED:
             part = chat_reply(answer.text, self._reply_to(), truncated=answer.truncated).part
@@ -311,11 +333,19 @@ class ChatTurn:
         self._turn.stage = stage
 
 
+def _still_cooling(state: SessionState) -> dict[str, float]:
+    """The models that failed a moment ago, the session's own table of them without what is over."""
+    now = workflow.time()
+    for key in [key for key, until in state.cooling.items() if until <= now]:
+        del state.cooling[key]
+    return state.cooling
+
+
 def _little(settled: list[InboundRecord]) -> list[InboundRecord]:
     """The first rows, as far as they are little together."""
     weight = 0
     for index, row in enumerate(settled):
-        weight += 300 + 2 * len(row.text or "")
+        weight += row.weight
         if weight > WRITTEN_ALONG_BYTES:
             return settled[:index]
     return list(settled)

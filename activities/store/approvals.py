@@ -7,6 +7,7 @@ Source: triggers-and-actions.md §8 and §10.
 Invariants:
     1. A row never goes back: neither from decided to pending nor out of a final status.
     2. One call uses an approval up.
+    3. The arguments are those that were written first: all of them, masked.
 """
 
 from typing import Final
@@ -27,6 +28,14 @@ _BEFORE: Final = {
 _REPLACE: Final = update(approvals).where(
     approvals.c.id == bindparam("approval_id"),
     approvals.c.status.in_(bindparam("before", expanding=True)),
+)
+_WITHDRAW: Final = (
+    update(approvals)
+    .where(
+        approvals.c.job_id == bindparam("of_job"),
+        approvals.c.status.in_([ApprovalStatus.PENDING, ApprovalStatus.APPROVED]),
+    )
+    .values(status=ApprovalStatus.STALE)
 )
 _CONSUME: Final = (
     update(approvals)
@@ -66,9 +75,17 @@ class ApprovalTable:
         # Which call used it up is told by `consume` alone.
         kept = {name: value for name, value in row.items() if name != "action_id" or value}
         self._connection.execute(
-            _REPLACE.values({name: kept[name] for name in kept if name != "id"}),
+            _REPLACE.values({name: kept[name] for name in kept if name not in {"id", "arguments"}}),
             {"approval_id": record.id, "before": sorted(before)},
         )
+
+    def withdraw(self, job_id: str) -> None:
+        """Make stale what is open of a job that nothing carries any more.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        self._connection.execute(_WITHDRAW, {"of_job": job_id})
 
     def consume(self, approval_id: str, *, digest: str, action_id: str) -> bool:
         """Use an approval up for a call.

@@ -5,7 +5,8 @@ Source: chat-policies.md §3.6, DESIGN §3 rule 12.
 
 Invariants:
     1. A message that ended does not wait again; only one that was dropped can come once more.
-    2. A text that is there stays.
+    2. A text that is there stays, unless a message that waits has taken the id over: what is read
+       is the text of the newest.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,17 @@ _SETTLE: Final = (
         reason=bindparam("new_reason"),
         turn_id=bindparam("new_turn_id"),
         settled_at=bindparam("new_settled_at"),
+    )
+)
+# Only what the texts of waiting messages are read for: how the former message ended stays.
+_TAKE_OVER: Final = (
+    update(inbound)
+    .where(inbound.c.id == bindparam("row_id"), inbound.c.received_at <= bindparam("new_at"))
+    .values(
+        text=bindparam("new_text"),
+        sender_id=bindparam("new_sender_id"),
+        sender_label=bindparam("new_sender_label"),
+        received_at=bindparam("new_at"),
     )
 )
 _FAIL_TURN: Final = (
@@ -59,7 +71,8 @@ class InboundTable:
         """Write messages; each again is the same.
 
         Args:
-            rows: Where they are now. One without a text leaves the text that was kept.
+            rows: Where they are now. One without a text leaves the text that was kept; one that
+                waits leaves how a former message of its id ended.
 
         Raises:
             StoreError: The database failed, or `turn_id` names no turn.
@@ -67,7 +80,11 @@ class InboundTable:
         for row in rows:
             values = row.model_dump() | {"text": row.text or ""}
             inserted = self._connection.execute(_INSERT[self._connection.dialect.name], values)
-            if inserted.first() is None and row.status != MessageFate.WAITING:
+            if inserted.first() is not None:
+                continue
+            if row.status == MessageFate.WAITING:
+                self._take_over(row)
+            else:
                 self._settle(row)
 
     def fail_turn(self, turn_id: str, reason: str) -> None:
@@ -92,6 +109,20 @@ class InboundTable:
         """How many messages of a session are where."""
         found = self._connection.execute(_COUNTS, {"of_session": session_key})
         return {MessageFate(status): count for status, count in found}
+
+    def _take_over(self, row: InboundRecord) -> None:
+        if row.text is None:
+            return
+        self._connection.execute(
+            _TAKE_OVER,
+            {
+                "row_id": row.id,
+                "new_text": row.text,
+                "new_sender_id": row.sender_id,
+                "new_sender_label": row.sender_label,
+                "new_at": row.received_at,
+            },
+        )
 
     def _settle(self, row: InboundRecord) -> None:
         self._connection.execute(

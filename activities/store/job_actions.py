@@ -15,13 +15,26 @@ from sqlalchemy import Connection, RowMapping, bindparam, func, select, update
 
 from activities.store.tables import job_actions
 from activities.store.writes import insert, or_nothing
-from domain.tool_actions import ActionRecord, ActionStatus
+from domain.tool_actions import LOST, ActionRecord, ActionStatus
+from domain.tool_results import UNKNOWN_TEXT
 
 _BEGIN: Final = insert(job_actions, lambda new: or_nothing(new).returning(job_actions.c.id))
 _BY_ID: Final = select(job_actions).where(job_actions.c.id == bindparam("action_id"))
 _END: Final = update(job_actions).where(
     job_actions.c.id == bindparam("action_id"), job_actions.c.status == ActionStatus.STARTED
 )
+_CLOSE: Final = (
+    update(job_actions)
+    .where(job_actions.c.status == ActionStatus.STARTED)
+    .values(
+        status=ActionStatus.UNKNOWN, error=LOST, output=UNKNOWN_TEXT, finished_at=bindparam("at")
+    )
+)
+# The calls of a run's job are not the run's: the job may go on for a while.
+_CLOSE_OF_RUN: Final = _CLOSE.where(
+    job_actions.c.run_id == bindparam("of_run"), job_actions.c.job_id.is_(None)
+)
+_CLOSE_OF_JOB: Final = _CLOSE.where(job_actions.c.job_id == bindparam("of_job"))
 _SORTED: Final = select(job_actions).order_by(
     job_actions.c.sequence, job_actions.c.started_at, job_actions.c.id
 )
@@ -76,6 +89,22 @@ class JobActionTable:
         if changed.rowcount:
             return record
         return self.begin(record) or record
+
+    def close_of_run(self, run_id: str, at: datetime) -> None:
+        """Write `unknown` over the calls of a run that did not end; those of its job stay.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        self._connection.execute(_CLOSE_OF_RUN, {"of_run": run_id, "at": at})
+
+    def close_of_job(self, job_id: str, at: datetime) -> None:
+        """Write `unknown` over the calls of a job that did not end.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        self._connection.execute(_CLOSE_OF_JOB, {"of_job": job_id, "at": at})
 
     def get(self, action_id: str) -> ActionRecord | None:
         """A call, null if there is none."""

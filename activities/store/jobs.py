@@ -2,7 +2,8 @@
 
 Owns reading and writing of `JobRecord`s. Source: triggers-and-actions.md §6 and §10.
 
-Invariant: a job that ended is never turned back into one that goes on, whatever arrives late.
+Invariant: what arrives late changes nothing: neither is a job that ended turned back into one that
+goes on, nor a row into one of an earlier revision.
 """
 
 from datetime import datetime
@@ -16,8 +17,10 @@ from activities.store.writes import insert, or_nothing
 from domain.jobs import TERMINAL_STATUSES, JobRecord
 
 _INSERT: Final = insert(jobs, lambda new: or_nothing(new).returning(jobs.c.id))
-_REPLACE: Final = update(jobs).where(jobs.c.id == bindparam("job_id"))
+_OF_ID: Final = update(jobs).where(jobs.c.id == bindparam("job_id"))
+_REPLACE: Final = _OF_ID.where(jobs.c.revision <= bindparam("of_revision"))
 _REPLACE_OPEN: Final = _REPLACE.where(jobs.c.status.not_in(TERMINAL_STATUSES))
+_CLOSE: Final = _OF_ID.where(jobs.c.status.not_in(TERMINAL_STATUSES))
 _BY_ID: Final = select(jobs).where(jobs.c.id == bindparam("job_id"))
 _OF_RUN: Final = select(jobs).where(jobs.c.run_id == bindparam("of_run"))
 _NEWEST: Final = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id)
@@ -32,9 +35,9 @@ class JobTable:
     def put(self, record: JobRecord) -> None:
         """Write a record over the one with its id.
 
-        An unfinished record does not replace a finished one; otherwise the last write wins, except
-        for the description: it never changes, and later records need not carry it. A run and its
-        job refer to each other: both are written in one transaction, in any order.
+        An unfinished record does not replace a finished one, nor an earlier revision a later one.
+        The description never changes, and later records need not carry it. A run and its job refer
+        to each other: both are written in one transaction, in any order.
 
         Raises:
             StoreError: The database failed, `run_id` or `thread_id` names nothing, or another job
@@ -45,9 +48,28 @@ class JobTable:
             return
         replace = _REPLACE if record.status in TERMINAL_STATUSES else _REPLACE_OPEN
         del row["description"]
-        changed = self._connection.execute(replace, row | {"job_id": record.id})
+        wanted = row | {"job_id": record.id, "of_revision": record.revision}
+        changed = self._connection.execute(replace, wanted)
         if changed.rowcount == 0 and self.get(record.id) is None:
             raise StoreError(f"another job works for the run {record.run_id!r}")
+
+    def close(self, record: JobRecord) -> None:
+        """End the row of a job that nothing carries any more; made if there is none.
+
+        What the row knows of its steps stays; one that has ended stays as it ended.
+
+        Raises:
+            StoreError: As `put`.
+        """
+        self.put(record.model_copy(update={"revision": 0}))
+        ended = {
+            "status": record.status,
+            "error": record.error,
+            "finished_at": record.finished_at,
+            "waiting_for": None,
+            "revision": jobs.c.revision + 1,
+        }
+        self._connection.execute(_CLOSE.values(ended), {"job_id": record.id})
 
     def get(self, job_id: str) -> JobRecord | None:
         """The record of a job, null if there is none."""

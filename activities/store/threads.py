@@ -16,6 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, RowMapping, bindparam, func, select, update
 
 from activities.store.errors import StoreError
+from activities.store.key_ranges import begins, bounds
 from activities.store.tables import messages, threads
 from activities.store.urls import shown
 from activities.store.writes import insert
@@ -61,6 +62,12 @@ _MESSAGES: Final = (
 _NEWEST_BY: Final = (
     select(messages)
     .where(messages.c.thread_id == bindparam("thread_id"), messages.c.role == bindparam("role"))
+    .order_by(messages.c.sequence.desc())
+    .limit(1)
+)
+_NEWEST_ANSWER: Final = (
+    select(messages)
+    .where(begins(messages.c.id), messages.c.role == "assistant")
     .order_by(messages.c.sequence.desc())
     .limit(1)
 )
@@ -121,6 +128,11 @@ class ThreadTable:
         """The last message of a thread that somebody said, null if there is none."""
         found = self._connection.execute(_NEWEST_BY, {"thread_id": thread_id, "role": role})
         row = found.mappings().one_or_none()
+        return _message(row) if row else None
+
+    def newest_answer(self, prefix: str) -> ThreadMessage | None:
+        """The last answer of a model whose id begins so, null if there is none."""
+        row = self._connection.execute(_NEWEST_ANSWER, bounds(prefix)).mappings().one_or_none()
         return _message(row) if row else None
 
     def message(self, message_id: str) -> ThreadMessage | None:

@@ -9,6 +9,7 @@ Invariants:
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -62,7 +63,7 @@ def read_arguments(text: str) -> dict[str, Any]:
         ArgumentsRefused: They are no JSON object.
     """
     try:
-        value = json.loads(text or "{}", parse_constant=_no_constant)
+        value = json.loads(text or "{}", parse_float=_finite, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         # The parser's own words quote what it read.
         raise ArgumentsRefused("arguments: must be a JSON object; this is no JSON") from None
@@ -79,6 +80,14 @@ def as_object(value: object) -> dict[str, Any] | None:
 
 def _as_list(value: object) -> Sequence[Any]:
     return cast("Sequence[Any]", value) if isinstance(value, list) else ()
+
+
+def _finite(digits: str) -> float:
+    """A number with a fraction or an exponent, unless it is too large to be one."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("too large")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from activities.tools.calls import ReadCall, Refusal
+from activities.tools.calls import ReadCall, Refusal, result_id
 from activities.tools.permissions import NOT_PERMITTED
 from activities.tools.requests import (
     DETAIL_CHARS,
@@ -32,7 +32,7 @@ from activities.tools.running import Ending
 from domain.redaction import redact_text
 from domain.threads import ThreadMessage
 from domain.timestamps import format_timestamp
-from domain.tool_actions import ActionRecord, ActionStatus
+from domain.tool_actions import LOST, ActionRecord, ActionStatus
 from domain.tool_rates import HOUR, next_call_at
 from domain.tool_results import UNKNOWN_TEXT, data_block, refusal_text
 from domain.tool_specs import AskedCall, ToolCaller
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from activities.store import Ledger, Store
 
 RATE_LIMITED: Final = "rate_limited"
-LOST: Final = "lost"
 CANCELLED: Final = "cancelled"
 NAME_CHARS: Final = 128
 _NONCE_BYTES: Final = 8
@@ -117,9 +116,11 @@ def _begin(
     refusal = refusal or _limit(ledger, request, call, now) or _unused(ledger, request, call)
     record = _record(request, call, now)
     if refusal is not None:
-        return _refuse(ledger, request, call, record, refusal)
-    ledger.actions.begin(record)
-    return Begun(record)
+        record = _refused(record, refusal)
+    # Of two attempts at once neither has seen the other's row; one of them writes it.
+    if (beside := ledger.actions.begin(record)) is not None:
+        return _again(ledger, request, call, beside, now)
+    return Begun(record) if refusal is None else _end(ledger, request, call, record)
 
 
 def _again(
@@ -163,18 +164,11 @@ def _unused(ledger: "Ledger", request: DispatchTool, call: ReadCall) -> Refusal 
     return Refusal(NOT_PERMITTED, f"the approval of this call is {state}")
 
 
-def _refuse(
-    ledger: "Ledger",
-    request: DispatchTool,
-    call: ReadCall,
-    record: ActionRecord,
-    refusal: Refusal,
-) -> ToolOutcome:
-    refused = record.model_copy(
+def _refused(record: ActionRecord, refusal: Refusal) -> ActionRecord:
+    return record.model_copy(
         update={"status": ActionStatus.REJECTED, "error": refusal.kind, "output": refusal.detail}
         | {"finished_at": record.started_at, "approval_id": None}
     )
-    return _end(ledger, request, call, refused)
 
 
 def _end(
@@ -253,17 +247,13 @@ def _result(
             text = refusal_text(record.error, block)
     link: dict[str, Any] = {"id": call.id, "name": call.name}
     return ThreadMessage(
-        id=_message_id(record.id),
+        id=result_id(record.id),
         thread_id=thread_id,
         role="tool",
         content=text,
         tool_calls=[link],
         created_at=created_at,
     )
-
-
-def _message_id(action: str) -> str:
-    return f"{action}/result"
 
 
 def _outcome(call: AskedCall, record: ActionRecord, read: ReadCall) -> ToolOutcome:
@@ -280,7 +270,7 @@ def _outcome(call: AskedCall, record: ActionRecord, read: ReadCall) -> ToolOutco
         version=record.version,
         arguments=read.abridged,
         result_digest=hashlib.sha256(told.encode("utf-8", "replace")).hexdigest(),
-        message_id=_message_id(record.id),
+        message_id=result_id(record.id),
         read_only=bool(read.tool and read.tool.spec.read_only),
         elapsed_seconds=(record.duration_ms or 0) / 1000,
     )

@@ -82,6 +82,11 @@ def action_id(message_id: str, call_id: str) -> str:
     return f"{message_id}/{call_id}"
 
 
+def result_id(action: str) -> str:
+    """The message that tells the model how a call ended, of the call's row."""
+    return f"{action}/result"
+
+
 def read_call(
     registry: ToolRegistry, call: AskedCall, message_id: str, message: ThreadMessage | None
 ) -> ReadCall:

@@ -34,6 +34,7 @@ from activities.tools.requests import (
 )
 from activities.tools.running import Ending, run_tool
 from activities.tools.sandbox import Sandbox
+from domain.approvals import arguments_text
 from domain.threads import ThreadMessage
 from domain.tool_actions import ActionRecord, ActionStatus
 from domain.tool_results import UNKNOWN_TEXT
@@ -192,5 +193,6 @@ def _needs_approval(request: DispatchTool, call: ReadCall) -> ToolOutcome:
         digest=call.digest,
         version=call.version,
         arguments=call.abridged,
+        arguments_chars=len(arguments_text(call.shown)),
         read_only=bool(call.tool and call.tool.spec.read_only),
     )

@@ -23,8 +23,8 @@ import structlog
 from mcp import types
 
 from activities.tools.arguments import Schema, SchemaRefused
-from activities.tools.mcp_connection import McpConnection, McpServerDown
-from activities.tools.tool import Tool, ToolFailed, ToolUse
+from activities.tools.mcp_connection import McpConnection, McpServerDown, McpUnanswered
+from activities.tools.tool import Tool, ToolFailed, ToolUnknown, ToolUse
 from domain.mcp_servers import (
     McpServer,
     mcp_permission,
@@ -61,6 +61,8 @@ class McpTool:
         server = self._connection.server
         try:
             result = await self._connection.call(self._name, dict(use.arguments))
+        except McpUnanswered as lost:
+            raise ToolUnknown(f"the MCP server {server.name!r} {lost}") from None
         except McpServerDown as down:
             raise ToolFailed(f"the MCP server {server.name!r} {down}") from None
         text = _text(result)

@@ -42,7 +42,11 @@ _log = structlog.stdlib.get_logger("tickless.mcp")
 
 
 class McpServerDown(Exception):
-    """A call that has no answer; the message goes on from the server's name."""
+    """A call that was not made or was refused; the message goes on from the server's name."""
+
+
+class McpUnanswered(McpServerDown):
+    """A call that may have been carried out and has no answer."""
 
 
 class McpConnection:
@@ -86,7 +90,8 @@ class McpConnection:
         """Call a tool, once.
 
         Raises:
-            McpServerDown: There is no answer, or the server refuses.
+            McpServerDown: The server is not there, or refuses.
+            McpUnanswered: There is no answer that can be read.
         """
         client = self._client
         if client is None:
@@ -98,11 +103,11 @@ class McpConnection:
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
                 self._lose()
-                raise McpServerDown(
+                raise McpUnanswered(
                     "lost the connection; the call may have been carried out"
                 ) from None
             if error.code == REQUEST_TIMEOUT:
-                raise McpServerDown(
+                raise McpUnanswered(
                     f"gave no answer within {self.server.timeout_seconds:g} s; the call may have "
                     "been carried out"
                 ) from None
@@ -110,7 +115,7 @@ class McpConnection:
         except Exception as error:
             # What a server sends decides what is raised here; none of it may end a run.
             _log.warning("mcp.call", server=self.server.name, tool=tool, error=repr(error))
-            raise McpServerDown(f"gave no usable answer ({type(error).__name__})") from None
+            raise McpUnanswered(f"gave no usable answer ({type(error).__name__})") from None
 
     def _lose(self) -> None:
         self._lost = True

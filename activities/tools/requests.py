@@ -117,6 +117,7 @@ class ToolOutcome(BaseModel):
         digest: Of tool, version and real arguments: what an approval is bound to.
         version: Of the tool.
         arguments: Masked and cut, for a person to decide on.
+        arguments_chars: How long they are when nothing is cut.
         result_digest: Of what the model is told: equal for equal results.
         message_id: The tool's message in the thread; null when it waits for an approval.
         read_only: The tool changes nothing.
@@ -134,6 +135,7 @@ class ToolOutcome(BaseModel):
     digest: str | None = None
     version: str = ""
     arguments: dict[str, Any] = {}
+    arguments_chars: int = 0
     result_digest: str | None = None
     message_id: str | None = None
     read_only: bool = False

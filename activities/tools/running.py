@@ -6,7 +6,8 @@ cleaned. Source: triggers-and-actions.md §7.
 Invariants:
     1. Whatever a tool raises becomes an ending; only a cancellation passes.
     2. Nothing leaves here uncleaned: neither an output nor the text of a failure.
-    3. A secret that a cut would have halved is masked before the cut; what is left is masked again.
+    3. However long an output is, cleaning it costs a bounded time and holds nobody up.
+    4. A secret that a cut would have halved is masked before the cut; what is left is masked again.
 """
 
 import asyncio
@@ -18,15 +19,19 @@ from typing import Final
 import structlog
 
 from activities.tools.calls import ReadCall
-from activities.tools.tool import Tool, ToolFailed, ToolUse, why_unavailable
+from activities.tools.tool import Tool, ToolFailed, ToolUnknown, ToolUse, why_unavailable
 from domain.redaction import redact_text
-from domain.tool_actions import ActionStatus
+from domain.tool_actions import LOST, ActionStatus
 from domain.tool_output import sanitize_output, truncate_output
-from domain.tool_results import masked_texts, without_texts
+from domain.tool_results import masked_texts, unanswered_text, without_texts
 from domain.tool_specs import ToolCaller
 
 TOOL_FAILED: Final = "tool_failed"
 TIMED_OUT: Final = "timed_out"
+# Tools bound what they read themselves; what a server sends, only this bounds.
+MAX_CHARS: Final = 1024 * 1024
+SHORT_CHARS: Final = 64 * 1024
+LONGEST_WORD: Final = 4096
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +41,7 @@ class Ending:
     """How a run of a tool ended.
 
     Attributes:
-        status: `ok`, `failed` or `timed_out`.
+        status: `ok`, `failed`, `timed_out` or `unknown`.
         text: The output, or what was wrong; safe to keep and to show.
         error: The kind of a failure.
         truncated: Part of the output was left out.
@@ -70,7 +75,13 @@ async def run_tool(call: ReadCall, caller: ToolCaller, timeout_seconds: float) -
     use = ToolUse(call.arguments, caller, call.action_id)
     status, text, error = await _ended(tool, use, seconds)
     secrets = masked_texts(call.arguments, call.shown)
-    cleaned, truncated, original = clean(text, secrets, call.tool.spec.output_limit_bytes)
+    limit = call.tool.spec.output_limit_bytes
+    # A long text takes seconds, in which nothing else of the worker would go on.
+    cleaned, truncated, original = (
+        clean(text, secrets, limit)
+        if len(text) <= SHORT_CHARS
+        else await asyncio.to_thread(clean, text, secrets, limit)
+    )
     return Ending(
         status, cleaned, error, truncated, original, int((time.monotonic() - began) * 1000)
     )
@@ -87,10 +98,21 @@ def clean(text: str, secrets: Sequence[str], limit_bytes: int) -> tuple[str, boo
     Returns:
         The text, whether something was left out, and how many bytes there were.
     """
-    sanitised = sanitize_output(text)
+    held = _held(text)
+    sanitised = sanitize_output(held)
     whole = redact_text(without_texts(sanitised, secrets))
     cut = truncate_output(whole, limit_bytes)
-    return redact_text(cut.text), cut.truncated, len(sanitised.encode("utf-8", "replace"))
+    longer = len(held) < len(text)
+    original = text if longer else sanitised
+    return redact_text(cut.text), longer or cut.truncated, len(original.encode("utf-8", "replace"))
+
+
+def _held(text: str) -> str:
+    """As much of a text as is looked at; it ends between two words, so that no secret is halved."""
+    if len(text) <= MAX_CHARS:
+        return text
+    held = text[:MAX_CHARS]
+    return held[: max(held.rfind(" "), held.rfind("\n"), MAX_CHARS - LONGEST_WORD)]
 
 
 async def _ended(tool: Tool, use: ToolUse, seconds: float) -> tuple[ActionStatus, str, str | None]:
@@ -102,6 +124,10 @@ async def _ended(tool: Tool, use: ToolUse, seconds: float) -> tuple[ActionStatus
             return ActionStatus.OK, await tool.run(use), None
     except ToolFailed as error:
         return ActionStatus.FAILED, str(error), TOOL_FAILED
+    except ToolUnknown as error:
+        if tool.spec.idempotent or tool.spec.read_only:
+            return ActionStatus.FAILED, str(error), TOOL_FAILED
+        return ActionStatus.UNKNOWN, unanswered_text(str(error)), LOST
     except TimeoutError as error:
         if limit.expired():
             return ActionStatus.TIMED_OUT, f"it was ended after {seconds:g} s", TIMED_OUT

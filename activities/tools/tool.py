@@ -15,6 +15,13 @@ class ToolFailed(Exception):
     """The tool could not do it; its text tells the model what was wrong and what would work."""
 
 
+class ToolUnknown(Exception):
+    """The tool asked for it and nobody knows whether it was done; its text says how that came.
+
+    Only for what must not be done twice: what may be repeated has failed.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class ToolUse:
     """One call that may run.
@@ -47,6 +54,7 @@ class Tool(Protocol):
         Raises:
             ToolFailed: It could not be done. Anything else is a fault of the tool and is told the
                 model without its details.
+            ToolUnknown: It may have been done.
         """
         ...
 

@@ -192,8 +192,12 @@ def actions(
     if wants_json(output):
         print_json(found.model_dump(mode="json"))
         return
+    if not found.actions:
+        say("No calls of tools.")
     for action in found.actions:
         say(action_line(action))
+    if found.more and found.actions:
+        say(f"More with: --after {found.actions[-1].sequence}")
 
 
 def _answer(

@@ -23,6 +23,7 @@ from client.gateway.permissions import (
     Runner,
 )
 from client.gateway.routines import JsonBody, Limit, read_body
+from client.gateway.runs import CANCEL_SECONDS
 from client.gateway.shapes import CancelBody, NoBody, body_of
 from client.job_reader import JobAnswer, JobList
 from client.tokens import TokenScope
@@ -187,9 +188,13 @@ async def resume_job(tickless: Runner, job_id: JobId, body: JsonBody) -> JobAnsw
     openapi_extra=body_of(CancelBody, required=False),
     responses=CHANGE_PROBLEMS,
 )
-async def cancel_job(tickless: Runner, job_id: JobId, body: JsonBody) -> JobAnswer:
+async def cancel_job(
+    request: Request, tickless: Runner, job_id: JobId, body: JsonBody
+) -> JobAnswer:
     """End a job; what it does is cancelled with it."""
-    return await tickless.jobs.cancel_body(job_id, body)
+    cancelling = tickless.jobs.cancel_body(job_id, body)
+    found = await parts_of(request).within(CANCEL_SECONDS, cancelling)
+    return found or await tickless.jobs.get(job_id)
 
 
 @router.post(

@@ -50,3 +50,21 @@ async def test_a_call_of_a_model_is_made_again(tmp_path: Path) -> None:
             view = await job.view()
         assert (ended.text, ended.iteration) == ("So it is.", 1)
         assert view.record.recoveries == 1
+
+
+async def test_a_cancel_is_kept_though_the_worker_of_the_step_is_gone(tmp_path: Path) -> None:
+    async with staged(tmp_path) as (_server, harness):
+        async with worker_process(harness) as first:
+            job = await start_job(
+                harness, Hang("So", chunks=1), said("It went on."), step_timeout_seconds=3
+            )
+            await harness.models.wait_for(
+                lambda: any(call.pieces_sent for call in harness.models.calls), 60
+            )
+            await first.kill()
+        # It comes back as a time that ran out, not as a cancellation.
+        await job.handle.signal("cancel")
+        async with worker_process(harness):
+            ended = await job.result()
+        assert (ended.status, ended.error) == (JobStatus.CANCELLED, "cancelled by user")
+        assert len([call for call in harness.models.calls if job.mark in str(call.body)]) == 1

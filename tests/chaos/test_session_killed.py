@@ -3,12 +3,16 @@
 import asyncio
 import json
 import random
+import re
 import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import (
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
@@ -21,13 +25,20 @@ from domain.turns import TurnStatus
 from tests.chaos.stage import durably_staged, staged
 from tests.support.conversations import Conversation, conversation
 from tests.support.harness import running_harness, until
-from tests.support.model_steps import Reply
+from tests.support.model_steps import Body, Reply
 from tests.support.worker_process import worker_process
 
 # Each of these fills the processor; two at a time would measure each other.
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("heavy"), pytest.mark.timeout(300)]
 
 ENDS = {MessageFate.ANSWERED, MessageFate.MERGED, MessageFate.DROPPED}
+# A call that takes too long is cancelled, which its client tells in its own words.
+NOT_YET = (
+    TimeoutError,
+    RPCError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 # As many as one target takes from one process.
 AT_ONCE = 5
 
@@ -37,7 +48,7 @@ async def _hand_in(chat: Conversation, message: InboundMessage) -> None:
     while True:
         try:
             await asyncio.wait_for(chat.hand_in(message), 15)
-        except (TimeoutError, RPCError, WorkflowUpdateFailedError):
+        except NOT_YET:
             continue
         return
 
@@ -77,11 +88,53 @@ async def _assert_each_turn_spoke_once(chat: Conversation) -> None:
     assert keys == Counter(f"{turn.id}/final" for turn in turns)
 
 
+def _repeat(body: Body) -> Reply:
+    """Name the messages of the turn, so that the answer of another turn is seen."""
+    numbers = re.findall(r"Message (\d+) ", str(body["messages"][-1]["content"]))
+    return Reply(f"To {','.join(numbers)}.", chunks=1)
+
+
+async def _assert_each_answer_is_that_of_its_turn(chat: Conversation) -> None:
+    rows = [row for row in (await chat.rows()).values() if row.turn_id]
+    async with await chat.store() as store:
+        for row in rows:
+            sent = await store.outbox.get(f"{row.turn_id}/final")
+            assert sent is not None
+            number = int(row.message_id.removeprefix("m")) - 1
+            assert str(number) in re.findall(r"\d+", sent.text or ""), (row, sent.text)
+
+
+async def _counted(chat: Conversation, fates: Counter[MessageFate]) -> None:
+    """Wait until the session counts what the ledger has; it books a turn after its rows."""
+    expected = tuple(
+        fates[fate] for fate in (MessageFate.ANSWERED, MessageFate.MERGED, MessageFate.DROPPED)
+    )
+
+    async def same() -> bool:
+        view = await chat.view()
+        return (view.answered, view.merged, view.dropped) == expected
+
+    await until(same, f"the session counts {expected}")
+
+
+async def _at_step(chat: Conversation, step: str) -> None:
+    """Wait until a turn is at a step: its model is asked, its answer is with its channel."""
+    calls, texts = len(chat.harness.models.calls), len(chat.delivered())
+    if step == "asked":
+        await chat.harness.models.wait_for(lambda: len(chat.harness.models.calls) > calls)
+    elif step == "delivered":
+
+        async def delivered() -> bool:
+            return len(chat.delivered()) > texts
+
+        await until(delivered, "an answer is with its channel", pause=0.002)
+
+
 async def test_a_thousand_messages_while_workers_are_killed(tmp_path: Path) -> None:
     chance = random.Random(7)
     count = 1_000
     async with staged(tmp_path) as (_, harness), worker_process(harness) as worker:
-        chat = conversation(harness, Reply("Yes.", chunks=1))
+        chat = conversation(harness, _repeat, options=QueueOptions(cap=150, debounce_ms=30))
         gate = asyncio.Semaphore(AT_ONCE)
         handed_in = 0
 
@@ -96,24 +149,24 @@ async def test_a_thousand_messages_while_workers_are_killed(tmp_path: Path) -> N
         everything = [*messages, *messages[::10]]
         chance.shuffle(everything)
         sending = asyncio.gather(*(one(message) for message in everything))
-        for share in (0.2, 0.6):
+        for share, step in ((0.2, "asked"), (0.4, "any"), (0.6, "delivered")):
 
             async def so_many(share: float = share) -> bool:
                 return handed_in >= share * len(everything)
 
             await until(so_many, f"{share} of all are handed in", 60)
-            await asyncio.sleep(chance.uniform(0, 0.5))
+            await _at_step(chat, step)
             await worker.kill()
+            # Which it finds when it comes back, in the midst of a turn.
+            await chat.handle.signal("upgrade")
             await worker.start()
         await asyncio.wait_for(sending, 120)
         await _accounted(chat, count)
         fates = Counter((await chat.fates()).values())
         assert set(fates) <= ENDS, fates
-        view = await chat.view()
-        assert (view.answered, view.merged, view.dropped) == tuple(
-            fates[fate] for fate in (MessageFate.ANSWERED, MessageFate.MERGED, MessageFate.DROPPED)
-        )
+        await _counted(chat, fates)
         await _assert_each_turn_spoke_once(chat)
+        await _assert_each_answer_is_that_of_its_turn(chat)
         answered = [row for row in (await chat.rows()).values() if row.turn_id]
         assert {row.turn_id for row in answered} == {turn.id for turn in await chat.turns()}
 

@@ -326,3 +326,29 @@ async def test_a_further_attempt_that_is_refused_tells_what_was_spent(bench: Ben
     assert found is not None
     assert spent is not None
     assert (found.scope, spent.tokens_in) == ("max_tokens_total", 11)
+
+
+async def test_a_lost_call_that_is_made_again_keeps_what_was_set_aside(bench: Bench) -> None:
+    """A call of a job has the same number when it is made again, and its attempts begin anew."""
+    lost = f"{bench.workflow_id}/model-3/1"
+
+    def died(ledger: Ledger) -> None:
+        ledger.runs.put(run_record(bench.run_id))
+        ledger.calls.put(llm_call(lost, run_id=bench.run_id))
+        budget = CallBudget(bench.options["limits"], caller(bench.run_id))
+        budget.reserve(ledger, lost, 400, "test/m1", datetime.now(UTC))
+
+    await bench.store.write(died)
+    bench.server.script(steps.Reply("Again.", usage=steps.Usage(20, 5)))
+    request = bench.request(recovery=1)
+    answer = await bench.call(request, activity_id="model-3")
+    assert (answer.cost_micros, answer.attempts) == (30, 1)
+    assert answer.message_id == f"{bench.workflow_id}/model-3/answer"
+    assert {row.id: row.status for row in await bench.rows()} == {
+        lost: "started",
+        f"{bench.workflow_id}/model-3/r1.1": "ok",
+    }
+    assert await spent_today(bench) == (30, 400)
+    # Lost once more, when the answer was there: nobody is asked a third time.
+    again = await bench.call(request.model_copy(update={"recovery": 2}), activity_id="model-3")
+    assert (again.text, again.cost_micros, len(bench.server.calls)) == ("Again.", 30, 1)

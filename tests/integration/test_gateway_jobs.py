@@ -133,6 +133,9 @@ async def test_a_job_is_steered_and_ended(http: httpx.AsyncClient, harness: Harn
         return [job["id"] for job in jobs] == [job_id]
 
     await until(listed, "it is listed as running")
+    await harness.models.wait_for(
+        lambda: any(body["description"] in str(call.body) for call in harness.models.calls)
+    )
     assert (await http.post(f"{url}/pause")).status_code == 200
     assert (await http.post(f"{url}/resume", json={})).json()["status"] == "running"
     key = {"Idempotency-Key": "one"}
@@ -148,10 +151,9 @@ async def test_a_job_is_steered_and_ended(http: httpx.AsyncClient, harness: Harn
     body = job_body(harness, calls(write(harness)))
     second = (await http.post(JOBS, json=body)).json()["status_url"]
     address = await asked(http, second)
-    gone = (await http.post(f"{second}/cancel", json={"reason": "enough"})).json()
-    assert gone["id"] == second.rpartition("/")[2]
-    ended = (await http.get(second, params={"wait": "30s"})).json()
+    ended = (await http.post(f"{second}/cancel", json={"reason": "enough"})).json()
     assert (ended["status"], ended["error"]) == ("cancelled", "enough")
+    assert (await http.get(second)).json() == ended
     assert (await http.post(f"{second}/cancel")).json()["status"] == "cancelled"
     assert (await http.get(address)).json()["status"] == "stale"
     late = await http.post(f"{address}/decision", json={"decision": "approve"})

@@ -68,6 +68,39 @@ async def test_job_that_ended_is_not_reopened(store: Store) -> None:
     assert await store.jobs.get("job_1") == ended
 
 
+async def test_a_late_write_of_an_earlier_revision_changes_nothing(store: Store) -> None:
+    for revision in (1, 3, 2):
+        await store.jobs.put(job_record(iteration=revision, revision=revision))
+    await store.jobs.put(job_record(status=JobStatus.FAILED, revision=2))
+    found = await store.jobs.get("job_1")
+    assert found is not None
+    assert (found.iteration, found.status, found.revision) == (3, JobStatus.PENDING, 3)
+
+
+async def test_the_job_that_nothing_carries_is_closed_with_its_approvals(store: Store) -> None:
+    before = job_record(status=JobStatus.RUNNING, iteration=4, revision=7)
+    await store.jobs.put(before)
+    await store.approvals.put(approval("approval_1", job_id="job_1"))
+    denied = {"status": ApprovalStatus.DENIED, "job_id": "job_1"}
+    await store.approvals.put(approval("approval_2", **denied))
+    lost = {"status": JobStatus.FAILED, "error": "lost", "finished_at": NOON}
+
+    def close(ledger: Ledger, job_id: str) -> None:
+        ledger.jobs.close(job_record(job_id, **lost))
+        ledger.approvals.withdraw(job_id)
+
+    for job_id in ("job_1", "job_1", "job_2"):
+        await store.write(close, job_id)
+    assert await store.jobs.get("job_1") == before.model_copy(update={**lost, "revision": 8})
+    assert await store.jobs.get("job_2") == job_record("job_2", **lost)
+    await store.write(lambda ledger: ledger.jobs.close(job_record(status=JobStatus.CANCELLED)))
+    found = await store.jobs.get("job_1")
+    assert found is not None
+    assert found.status is JobStatus.FAILED
+    rows = await store.approvals.listing(9)
+    assert [row.status for row in rows] == ["stale", "denied"]
+
+
 async def test_a_run_has_one_job(store: Store) -> None:
     await store.runs.put(run_record())
     await store.jobs.put(job_record(run_id=RUN_ID))
@@ -248,7 +281,9 @@ async def test_approval_goes_on_and_keeps_its_call(store: Store) -> None:
     used = decided.model_copy(update={"status": ApprovalStatus.CONSUMED})
     await store.approvals.put(used)
     stored = await store.approvals.get("approval_1")
-    assert stored == used.model_copy(update={"action_id": "action-1"})
+    # Later writes carry no arguments.
+    kept = {"action_id": "action-1", "arguments": {"path": "a.txt"}}
+    assert stored == used.model_copy(update=kept)
 
 
 async def test_approvals_are_listed(store: Store) -> None:
@@ -261,10 +296,11 @@ async def test_approvals_are_listed(store: Store) -> None:
     async def listed(limit: int = 9, **only: str) -> list[str]:
         return [row.id[-1] for row in await store.approvals.listing(limit, **only)]
 
-    assert await listed() == ["3", "1", "2"]
-    assert await listed(1) == ["3"]
+    # Those that wait for a person are in front.
+    assert await listed() == ["1", "2", "3"]
+    assert await listed(1) == ["1"]
     assert await listed(status="pending") == ["1", "2"]
-    assert await listed(scope="user:me") == ["3", "1"]
+    assert await listed(scope="user:me") == ["1", "3"]
     assert await listed(job_id="job_1") == ["1"]
 
 

@@ -1,5 +1,6 @@
 """Turns and messages of sessions in the ledger, on SQLite and on PostgreSQL."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -87,6 +88,23 @@ async def test_the_text_of_a_message_that_waits_is_kept(store: Store) -> None:
     assert first == answered.model_copy(update={"text": "text of m1"})
     assert second.status == MessageFate.WAITING
     assert await store.inbound.counts(KEY) == {MessageFate.ANSWERED: 1, MessageFate.WAITING: 1}
+
+
+async def test_an_id_that_comes_again_reads_the_text_of_the_newest(store: Store) -> None:
+    await store.turns.put(_turn())
+    ended: dict[str, Any] = {"status": MessageFate.ANSWERED, "turn_id": TURN, "settled_at": NOON}
+    await store.inbound.put([_row(**ended)])
+    later = NOON + timedelta(days=2)
+    again = _row(text="of today", sender_label="Ann", received_at=later)
+    await store.inbound.put([again])
+    # A write of the former message that was held up on its way comes too late.
+    await store.inbound.put([_row()])
+    # What has ended stays ended.
+    (row,) = await store.inbound.of_session(KEY)
+    assert row == again.model_copy(update=ended)
+    assert await store.inbound.texts([row.id]) == {"m1": "of today"}
+    await store.inbound.put([again.model_copy(update={"text": None})])
+    assert await store.inbound.texts([row.id]) == {"m1": "of today"}
 
 
 async def test_a_message_comes_to_one_end_unless_it_was_dropped(store: Store) -> None:

@@ -26,7 +26,7 @@ from activities.tools.outbound_http import (
     OutboundRequest,
     OutboundUnanswered,
 )
-from activities.tools.tool import ToolFailed
+from activities.tools.tool import ToolFailed, ToolUnknown
 from domain.outbound_addresses import AllowedHost
 from tests.support.http_connection import Connection, Request
 from tests.support.tools import Toolbox
@@ -358,6 +358,18 @@ async def test_headers_that_change_the_way_are_refused(
     with pytest.raises(ToolFailed, match="the header"):
         await tools.call("http_request", method="GET", url=site.url(), headers=headers)
     assert site.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "raised"), [("POST", ToolUnknown), ("GET", ToolFailed), ("HEAD", ToolFailed)]
+)
+async def test_a_request_without_answer_may_have_had_its_effect(
+    site: Site, tools: Toolbox, method: str, raised: type[Exception]
+) -> None:
+    site.answers["/"] = (200, {"transfer-encoding": "nonsense"}, b"")
+    with pytest.raises(raised, match="the request may have arrived"):
+        await tools.call("http_request", method=method, url=site.url())
+    assert len(site.asked) == 1
 
 
 async def test_a_refusal_is_told_the_model() -> None:

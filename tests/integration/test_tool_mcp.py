@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from activities.tools import mcp_connection
 from activities.tools.mcp import McpTool, McpTools, mcp_tools
 from activities.tools.mcp_connection import McpConnection
-from activities.tools.tool import Tool, ToolFailed, ToolUse, why_unavailable
+from activities.tools.tool import Tool, ToolFailed, ToolUnknown, ToolUse, why_unavailable
 from domain.mcp_servers import McpServer
 from domain.scopes import Scope, ScopeKind
 from domain.tool_specs import Permission, ToolCaller
@@ -100,7 +100,7 @@ async def test_a_changed_tool_asks_again(script: Path) -> None:
         assert named(tools, "notes_fail").spec.permission is Permission.ASK
         says(script, "Notes something, and sends it away.")
         # The program ends in the middle of the call; the next one says something else of itself.
-        with pytest.raises(ToolFailed, match=r"lost the connection; the call may have been"):
+        with pytest.raises(ToolUnknown, match=r"lost the connection; the call may have been"):
             await call(named(tools, "notes_die"))
         await eventually(lambda: named(tools, "notes_note").spec.version != digest)
         assert named(tools, "notes_note").spec.permission is Permission.ASK
@@ -204,7 +204,7 @@ async def test_a_slow_call_ends_and_tools_that_change_meanwhile_are_seen(
         return "later"
 
     async with http_server(port, program), mcp_tools([server]) as tools:
-        with pytest.raises(ToolFailed, match=r"no answer within 0\.5 s; the call may have been"):
+        with pytest.raises(ToolUnknown, match=r"no answer within 0\.5 s; the call may have been"):
             await call(named(tools, "web_wait"))
         program.add_tool(later, description="x" * 9000)
         program.remove_tool("wait")
@@ -226,7 +226,8 @@ async def test_a_server_over_http_is_used_lost_and_found_again() -> None:
         note = named(tools, "web_note")
         assert await call(note, text="a") == "noted: a"
         await stop()
-        with pytest.raises(ToolFailed, match="the MCP server 'web' "):
+        # A connection that ends tells nothing of what was on its way.
+        with pytest.raises((ToolFailed, ToolUnknown), match="the MCP server 'web' "):
             await call(note, text="b")
         async with http_server(port):
             await eventually(lambda: why_unavailable(named(tools, "web_note")) is None)
@@ -236,7 +237,7 @@ async def test_a_server_over_http_is_used_lost_and_found_again() -> None:
                     while True:
                         try:
                             return await call(note, text="c")
-                        except ToolFailed:
+                        except (ToolFailed, ToolUnknown):
                             await asyncio.sleep(0.05)
 
             assert await again() == "noted: c"

@@ -142,10 +142,16 @@ def test_client_exports_are_pinned() -> None:
         == client.__all__
         == [
             "Applied",
+            "ApprovalList",
+            "Approvals",
             "CallerContext",
             "DomainError",
             "ErrorKind",
             "Export",
+            "JobAnswer",
+            "JobList",
+            "JobStarted",
+            "Jobs",
             "Manifest",
             "Manifests",
             "MessageSent",

@@ -103,6 +103,7 @@ def test_what_people_write_never_stands_in_a_system_message() -> None:
 
 def test_what_tells_nothing_is_left_out() -> None:
     """Whoever speaks to their own session by hand is no stranger, and there is no transport."""
-    frame = chat_frame(inbound("m1", sender_id="me"))
+    frame = chat_frame(inbound("m1", sender_id="me", id_given=False))
     assert (frame.system, frame.before) == ([CHAT_SYSTEM_TEXT], "")
-    assert '"id": "you"' in chat_frame(inbound("m1", sender_id="you")).before
+    stranger = chat_frame(inbound("m1", sender_id="you", id_given=False))
+    assert '"id": "you"' in stranger.before

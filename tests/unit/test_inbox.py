@@ -7,7 +7,6 @@ import pytest
 
 from domain.errors import DomainError, ErrorKind
 from domain.inbound_records import MessageFate
-from domain.inbox import MAX_ABOUT_BYTES
 from domain.inbox_memory import KEPT_ANSWERS, memory_of
 from domain.queueing import QueueDropPolicy, QueueMode
 from domain.scopes import Route, Scope, ScopeKind
@@ -194,6 +193,38 @@ def test_the_same_text_without_a_platform_id_waits_once() -> None:
     second = desk.send("c", "the same", id_given=False)
     assert second == first.model_copy(update={"duplicate": True})
     assert (desk.waiting, desk.settled()) == (["b"], {"c": MessageFate.DROPPED})
+    # Redelivered, it is counted and written no second time, also when the first is over.
+    assert desk.send("c", "the same", id_given=False) == second
+    desk.end()
+    desk.later()
+    desk.take()
+    desk.end()
+    assert desk.send("c", "the same", id_given=False) == second
+    assert desk.state.counts[MessageFate.DROPPED] == len(desk.state.settled) == 1
+    kept = memory_of(desk.state, "c")
+    assert kept is not None
+    assert kept.fate == MessageFate.DROPPED
+
+
+def test_a_dropped_duplicate_outlives_the_memory_of_what_it_repeats() -> None:
+    desk = Desk()
+    desk.send("a")
+    desk.send("b", "the same", id_given=False)
+    desk.later(20 * 3600)
+    desk.send("c", "the same", id_given=False)
+    desk.end()
+    desk.take()
+    desk.end()
+    desk.later(5 * 3600)
+    again = desk.send("c", "the same", id_given=False)
+    assert (again.message_id, again.decision) == ("b", MessageDecision.ENQUEUE)
+    assert memory_of(desk.state, "b") is None
+
+
+def test_only_the_same_text_of_the_same_sender_without_ids_is_a_duplicate() -> None:
+    desk = Desk()
+    desk.send("a")
+    desk.send("b", "the same", id_given=False)
     desk.send("d", "the same", id_given=False, allow_duplicate=True)
     desk.send("e", "the same", id_given=False, sender_id="somebody else")
     desk.send("f", "the same")
@@ -259,22 +290,82 @@ def test_a_full_queue_keeps_one_line_of_each_of_the_newest() -> None:
     assert [line[:6] for line in desk.state.lines] == ["line 2", "line 3"]
 
 
-def test_until_the_settings_are_known_nothing_gives_way() -> None:
-    desk = Desk(settings={"cap": 1})
+# Before the settings are known
+
+
+def _early(settings: dict[str, Any], count: int = 4, **fields: Any) -> Desk:
+    """A turn `a` that waits for the settings, and messages that came meanwhile."""
+    desk = Desk(settings=settings)
     desk.inbox.rules = None
-    for one in "abcd":
-        desk.send(one)
-    assert desk.waiting == ["b", "c", "d"]
-
-
-def test_what_waits_is_also_limited_by_its_size() -> None:
-    desk = Desk(settings={"cap": 200})
     desk.send("a")
-    for number in range(40):
-        desk.send(f"m{number}", thread_starter_body="é" * 5_000, conversation_label="ü" * 2_000)
-    size = sum(item.about_bytes for item in desk.state.waiting)
-    assert MAX_ABOUT_BYTES * 0.9 < size <= MAX_ABOUT_BYTES
-    assert desk.state.counts[MessageFate.DROPPED] == 40 - len(desk.waiting)
+    for number in range(count):
+        desk.send(f"m{number}", **fields)
+        desk.later(1)
+    return desk
+
+
+def test_until_the_settings_are_known_only_what_is_said_with_a_message_holds() -> None:
+    assert _early({"cap": 1}).waiting == ["m0", "m1", "m2", "m3"]
+    desk = _early({}, options=QueueOptions(cap=2, mode=QueueMode.FOLLOWUP, debounce_ms=5))
+    assert desk.waiting == ["m2", "m3"]
+    assert desk.state.waiting[0].mode == QueueMode.FOLLOWUP
+    desk.state.options = QueueOptions(cap=1, drop=QueueDropPolicy.NEW)
+    assert desk.send("b").reason == "queue_full"
+    assert desk.waiting == ["m2", "m3"]
+
+
+@pytest.mark.parametrize(
+    ("drop", "left", "lines"),
+    [("old", ["m2", "m3"], 0), ("new", ["m0", "m1"], 0), ("summarize", ["m2", "m3"], 2)],
+)
+def test_what_waits_is_treated_by_the_settings_once_they_are_known(
+    drop: str, left: list[str], lines: int
+) -> None:
+    desk = _early({"cap": 2, "drop": drop, "mode": "followup", "debounce_ms": 9_000})
+    last = desk.state.waiting[int(left[-1][1:])].received_at
+    desk.inbox.learn(desk.rules, desk.now)
+    assert (desk.waiting, desk.state.lines_dropped) == (left, lines)
+    assert {item.mode for item in desk.state.waiting} == {QueueMode.FOLLOWUP}
+    assert desk.state.drain_at == last + timedelta(seconds=9)
+    gone = {"m0", "m1", "m2", "m3"} - set(left)
+    assert desk.settled() == dict.fromkeys(gone, MessageFate.DROPPED)
+    # The first answers stay.
+    again = desk.send("m0")
+    assert (again.decision, again.reason) == (MessageDecision.ENQUEUE, "collect_mode")
+
+
+def test_the_settings_may_say_that_what_waits_interrupts() -> None:
+    desk = _early({"mode": "interrupt"})
+    desk.inbox.learn(desk.rules, desk.now)
+    assert desk.state.turn is not None
+    assert desk.state.turn.cancel
+    assert desk.waiting == ["m3"]
+    assert desk.settled() == dict.fromkeys(["m0", "m1", "m2"], MessageFate.DROPPED)
+    assert desk.state.drain_at == desk.now
+
+
+def test_the_settings_may_say_that_what_waits_joins_the_turn() -> None:
+    desk = _early({"mode": "steer"}, count=2)
+    desk.inbox.learn(desk.rules, desk.now)
+    assert (desk.waiting, desk.text()) == ([], "text of a\n\ntext of m0\n\ntext of m1")
+
+
+def test_what_has_joined_the_turn_does_not_join_it_again() -> None:
+    desk = _early({}, count=2, options=QueueOptions(mode=QueueMode.STEER_BACKLOG))
+    desk.inbox.learn(desk.rules, desk.now)
+    assert desk.waiting == ["m0", "m1"]
+    assert desk.text() == "text of a\n\ntext of m0\n\ntext of m1"
+    assert fates(desk.end()) == {"a": MessageFate.ANSWERED}
+
+
+def test_without_a_turn_nothing_is_interrupted_by_the_settings() -> None:
+    desk = _early({"mode": "interrupt"}, count=2)
+    desk.end()
+    desk.inbox.learn(desk.rules, desk.now)
+    assert desk.waiting == ["m0", "m1"]
+    idle = _early({}, count=0)
+    idle.inbox.learn(idle.rules, idle.now)
+    assert (idle.waiting, idle.state.revision) == ([], 0)
 
 
 # Where the settings come from

@@ -15,6 +15,7 @@ from domain.chat_settings import ChatSettings, SessionRules
 from domain.inbound_records import InboundRecord
 from domain.inbox import Inbox
 from domain.inbox_edit import edit_queue
+from domain.inbox_memory import KEPT_FOR
 from domain.inbox_state import EndedTurn, InboxState
 from domain.inbox_turns import (
     cancel_turn,
@@ -38,18 +39,27 @@ class Messages(RuleBasedStateMachine):
         super().__init__()
         self.now = datetime(2026, 3, 1, 9, tzinfo=UTC)
         self.accepted: dict[str, MessageDecision] = {}
+        self.arrived: dict[str, datetime] = {}
         self.ended: dict[str, InboundRecord] = {}
+        self.ends = 0
         self.turns = 0
         self.state = InboxState()
         self.known = SessionRules()
+        self.told = False
 
-    @initialize(cap=st.integers(1, 4), drop=st.sampled_from(QueueDropPolicy))
-    def begin(self, cap: int, drop: QueueDropPolicy) -> None:
-        self.known = SessionRules(chat=ChatSettings(cap=cap, drop=drop, debounce_ms=100))
+    @initialize(
+        cap=st.integers(1, 4),
+        drop=st.sampled_from(QueueDropPolicy),
+        mode=st.sampled_from(QueueMode),
+        told=st.booleans(),
+    )
+    def begin(self, cap: int, drop: QueueDropPolicy, mode: QueueMode, told: bool) -> None:
+        chat = ChatSettings(cap=cap, drop=drop, mode=mode, debounce_ms=100)
+        self.known, self.told = SessionRules(chat=chat), told
 
     def _inbox(self) -> Inbox:
         self.state = InboxState.model_validate_json(self.state.model_dump_json())
-        return Inbox(self.state, KEY, self.known)
+        return Inbox(self.state, KEY, self.known if self.told else None)
 
     def _turn_id(self) -> str:
         self.turns += 1
@@ -58,13 +68,22 @@ class Messages(RuleBasedStateMachine):
     # What comes
 
     @rule(
-        mode=st.sampled_from(QueueMode),
+        mode=st.none() | st.sampled_from(QueueMode),
         text=st.sampled_from(TEXTS),
         allowed=st.booleans(),
         heartbeat=st.booleans(),
         given=st.booleans(),
+        twice=st.booleans(),
     )
-    def send(self, mode: QueueMode, text: str, allowed: bool, heartbeat: bool, given: bool) -> None:
+    def send(
+        self,
+        mode: QueueMode | None,
+        text: str,
+        allowed: bool,
+        heartbeat: bool,
+        given: bool,
+        twice: bool,
+    ) -> None:
         message_id = f"m{len(self.accepted)}"
         message = inbound(
             message_id,
@@ -76,16 +95,23 @@ class Messages(RuleBasedStateMachine):
         )
         arrival = self._inbox().accept(message, self.now, self._turn_id())
         self.accepted[message_id] = arrival.answer.decision
+        self.arrived[message_id] = self.now
         if arrival.stop:
             cancel_turn(self.state, "stopped by user")
         self._flush()
+        if twice and arrival.answer.decision != MessageDecision.DROP:
+            again = self._inbox().accept(message, self.now, self._turn_id())
+            assert again.answer == arrival.answer.model_copy(update={"duplicate": True})
+            assert not self.state.settled
 
     @precondition(lambda self: self.accepted)
     @rule(pick=st.integers(0, 10_000))
     def send_again(self, pick: int) -> None:
         message_id = f"m{pick % len(self.accepted)}"
-        remembered = {kept.message_id: kept for kept in self.state.remembered}
-        if message_id not in remembered or remembered[message_id].retryable:
+        forgotten = self.now - self.arrived[message_id] >= KEPT_FOR
+        refused = self.accepted[message_id] == MessageDecision.DROP
+        if message_id in self.ended and (forgotten or refused):
+            self._come_anew(message_id)
             return
         before = self.state.model_dump_json(exclude={"remembered"})
         arrival = self._inbox().accept(inbound(message_id), self.now, self._turn_id())
@@ -93,11 +119,27 @@ class Messages(RuleBasedStateMachine):
         assert arrival.answer.decision == self.accepted[message_id]
         assert self.state.model_dump_json(exclude={"remembered"}) == before
 
-    @rule(seconds=st.sampled_from([0.05, 0.2, 3_600]))
+    def _come_anew(self, message_id: str) -> None:
+        """What was refused, or is forgotten, is a message like any other."""
+        del self.ended[message_id]
+        arrival = self._inbox().accept(inbound(message_id), self.now, self._turn_id())
+        assert not arrival.answer.duplicate
+        self.accepted[message_id] = arrival.answer.decision
+        self.arrived[message_id] = self.now
+        self._flush()
+
+    @rule(seconds=st.sampled_from([0.05, 0.2, 3_600, 90_000]))
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
     # What the session does
+
+    @precondition(lambda self: not self.told)
+    @rule()
+    def learn(self) -> None:
+        self._inbox().learn(self.known, self.now)
+        self.told = True
+        self._flush()
 
     @rule()
     def drain(self) -> None:
@@ -158,6 +200,7 @@ class Messages(RuleBasedStateMachine):
         for row in rows:
             assert row.message_id not in self.ended, f"{row.message_id} ended twice"
             self.ended[row.message_id] = row
+            self.ends += 1
 
     @invariant()
     def every_message_is_in_one_place(self) -> None:
@@ -172,11 +215,11 @@ class Messages(RuleBasedStateMachine):
     @invariant()
     def the_queue_keeps_its_cap(self) -> None:
         # What joined too late is put back though the queue may be full.
-        assert len(self.state.waiting) <= self.known.chat.cap + 2
+        assert not self.told or len(self.state.waiting) <= self.known.chat.cap + 2
 
     @invariant()
     def ends_are_counted(self) -> None:
-        assert sum(self.state.counts.values()) == len(self.ended)
+        assert sum(self.state.counts.values()) == self.ends
 
 
 TestMessages = Messages.TestCase

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.approvals import Approval
+from domain.approvals import Approval, arguments_text
 from domain.job_approvals import ApprovalNews, JobApprovals, WantedApproval
 from domain.job_events import (
     JOB_STARTED,
@@ -18,6 +18,7 @@ from domain.job_events import (
     stuck_part,
 )
 from domain.job_messages import DecideApproval, ExtendApproval
+from domain.job_pages import preview_approval
 from domain.jobs import JobRecord, JobStatus
 from tests.support.routines import assert_refused, refusal
 from tests.unit.test_job_book import NOW, state
@@ -97,6 +98,10 @@ class TestDeciding:
         approvals.ask(wanted(2), NOW)
         approvals.ask(wanted().model_copy(update={"approval_id": "approval_3"}), NOW)
         assert [one.id for one in approvals.pending] == ["approval_2", "approval_3"]
+        (withdrawn,) = approvals.withdraw("c2")
+        assert (withdrawn.id, withdrawn.status) == ("approval_2", "stale")
+        assert [one.id for one in approvals.pending] == ["approval_3"]
+        approvals.ask(wanted(2), NOW)
         assert [one.status for one in approvals.withdraw()] == ["stale", "stale"]
 
 
@@ -117,18 +122,35 @@ class TestTime:
         assert len(approvals.due(NOW + WEEK * 0.95)) == 1
         assert approvals.next_time() == NOW + WEEK
 
+    def test_who_comes_after_its_time_is_refused_though_no_timer_fired(self) -> None:
+        approvals = asked()
+        late = NOW + WEEK + timedelta(days=2)
+        request = DecideApproval(approval_id="approval_1", decision="approve")
+        more = ExtendApproval(approval_id="approval_1", seconds=60)
+        for ask in (
+            lambda: approvals.decide(request, late),
+            lambda: approvals.extend(more, late),
+        ):
+            assert_refused(refusal(ask), "conflict", "status", "timed_out")
+        assert [what for _, what in approvals.due(late)] == ["expired"]
+        assert_refused(
+            refusal(lambda: approvals.decide(request, late)), "conflict", "status", "timed_out"
+        )
+
     def test_more_time_is_given_up_to_thirty_days(self) -> None:
         approvals = asked()
         day = 86_400
-        longer = approvals.extend(ExtendApproval(approval_id="approval_1", seconds=23 * day))
+        longer = approvals.extend(ExtendApproval(approval_id="approval_1", seconds=23 * day), NOW)
         assert longer.expires_at == NOW + timedelta(days=30)
         for seconds in (1, 0, -5):
             request = ExtendApproval(approval_id="approval_1", seconds=seconds)
-            error = refusal(lambda request=request: approvals.extend(request))  # type: ignore[misc]
+            error = refusal(lambda request=request: approvals.extend(request, NOW))  # type: ignore[misc]
             assert_refused(error, "invalid_field", "seconds", "30 days")
         decide(approvals)
         request = ExtendApproval(approval_id="approval_1", seconds=1)
-        assert_refused(refusal(lambda: approvals.extend(request)), "conflict", "status", "approved")
+        assert_refused(
+            refusal(lambda: approvals.extend(request, NOW)), "conflict", "status", "approved"
+        )
 
 
 class TestTelling:
@@ -163,7 +185,8 @@ class TestTelling:
     def test_notices_say_how_to_decide(self) -> None:
         start, approval = state().start, asked().pending[0]
         news = [(approval, what) for what in ApprovalNews]
-        first, again, over = approval_parts(news, start, {"approval_1": 2})
+        first, again, over = approval_parts(news, start, {"approval_1": 2}, {})
+        assert "[cut" not in first.text
         assert first.part == "approval_1/requested"
         assert "wants to call mail" in first.text
         assert "tickless approval approve approval_1" in first.text
@@ -172,6 +195,25 @@ class TestTelling:
         assert "still waits" in again.text
         assert "denied" in over.text
         assert "job_1" in stuck_part(start.record, start).text
+
+    def test_a_list_cuts_long_arguments_and_says_so(self) -> None:
+        approval = asked().pending[0]
+        assert preview_approval(approval) is approval
+        long = approval.model_copy(update={"arguments": {"text": "z" * 5000}})
+        (said,) = preview_approval(long).arguments.values()
+        assert said.startswith("5015 characters: {")
+        assert len(said) < 2048
+
+    @pytest.mark.parametrize(("length", "size"), [(10, 70_000), (5000, 0)])
+    def test_a_notice_says_that_arguments_are_cut(self, length: int, size: int) -> None:
+        start = state().start
+        approval = asked().pending[0].model_copy(update={"arguments": {"text": "z" * length}})
+        news = [(approval, ApprovalNews.REQUESTED)]
+        (part,) = approval_parts(news, start, {}, {"approval_1": size})
+        whole = max(size, len(arguments_text(approval.arguments)))
+        assert f"[cut: the arguments have {whole} characters" in part.text
+        assert "tickless approval get approval_1" in part.text
+        assert len(part.text) < 2500
 
     @pytest.mark.parametrize(
         ("changes", "part", "says"),

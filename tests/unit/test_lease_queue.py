@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from domain.lease_queue import KEPT_ANSWERS, KEPT_FOR, LET_GO_WITHIN, LeaseQueue
+from domain.lease_queue import KEPT_ANSWERS, KEPT_BYTES, KEPT_FOR, LET_GO_WITHIN, LeaseQueue
 from domain.lease_queue_state import (
     LeaseAnswer,
     LeaseDecision,
@@ -23,8 +23,8 @@ LEASE = 660
 class Queue:
     """A queue with a clock, whose requests are short to write."""
 
-    def __init__(self, capacity: int = 1) -> None:
-        self.queue = LeaseQueue(LeaseQueueState(capacity=capacity))
+    def __init__(self, capacity: int = 1, own: str = "") -> None:
+        self.queue = LeaseQueue(LeaseQueueState(capacity=capacity), own)
         self.now = NOW
 
     def ask(
@@ -388,6 +388,15 @@ class TestLeases:
         queue.later(10)
         assert [ref.token for ref in queue.queue.revoke(queue.now)] == [token]
 
+    def test_while_somebody_looks_only_revoking_is_waited_for(self) -> None:
+        queue = Queue()
+        queue.hold("run")
+        queue.later(LEASE)
+
+        assert queue.queue.next_check(looking=True) is None
+        queue.ask("user", LeaseKind.USER)
+        assert queue.queue.next_check(looking=True) == queue.now + LET_GO_WITHIN
+
 
 class TestMemory:
     def test_an_answer_is_kept_for_a_day_after_the_end(self) -> None:
@@ -419,8 +428,25 @@ class TestMemory:
         kept = queue.queue.state.remembered
         assert len(kept) == KEPT_ANSWERS
         assert (kept[0].owner, kept[-1].owner) == ("r1", f"r{KEPT_ANSWERS}")
-        # Together with all else this must stay far below what one payload may hold.
-        assert len(queue.queue.state.model_dump_json()) < 400_000
+
+    def test_long_ids_are_kept_as_far_as_there_is_room(self) -> None:
+        queue = Queue()
+        for number in range(KEPT_ANSWERS):
+            queue.release(queue.hold(f"{'ü' * 256}{number}"))
+
+        state = queue.queue.state
+        assert 0 < len(state.remembered) < KEPT_ANSWERS
+        assert state.remembered[-1].owner.endswith(f"ü{KEPT_ANSWERS - 1}")
+        # Together with a full inbox this has to stay below what one payload may hold.
+        assert len(state.model_dump_json().encode()) < KEPT_BYTES + 1_000
+
+    def test_what_the_queue_itself_held_is_not_kept(self) -> None:
+        queue = Queue(own="session/chat")
+        for number in range(3):
+            queue.ask("session/chat", LeaseKind.USER, again=str(number))
+            queue.release("session/chat")
+
+        assert queue.queue.state.remembered == []
 
     def test_a_queue_that_begins_anew_repeats_no_token_of_another_request(self) -> None:
         assert Queue().hold("a") != Queue().hold("b")

@@ -160,6 +160,8 @@ def test_arguments_are_read_as_written(text: str) -> None:
         ("{", "no JSON"),
         ('{"x": NaN}', "no JSON"),
         ('{"x": -Infinity}', "no JSON"),
+        ('{"x": 1e999}', "no JSON"),
+        ('{"x": [-1.5e400]}', "no JSON"),
         ("[" * 100_000, "no JSON"),
         ('{"x": ' + "9" * 5000 + "}", "no JSON"),
         ("hunter2", "no JSON"),

@@ -4,7 +4,13 @@ import pytest
 
 from domain.redaction import redact
 from domain.standing_grants import grant_id
-from domain.tool_results import data_block, masked_texts, refusal_text, without_texts
+from domain.tool_results import (
+    data_block,
+    masked_texts,
+    refusal_text,
+    unanswered_text,
+    without_texts,
+)
 
 
 def test_an_output_cannot_pretend_to_have_ended() -> None:
@@ -34,6 +40,9 @@ def test_a_refusal_names_its_kind_first() -> None:
         ),
         ({"list": [{"token": "abcdefg"}, "plain text"]}, [], ["abcdefg"]),
         ({"note": "plain", "n": 1, "none": None}, [], []),
+        ({"argv": ["mysql --password=hunter22xyz db"]}, [], ["hunter22xyz"]),
+        ({"password=hunter22xyz": "x"}, [], ["hunter22xyz"]),
+        ({"a": "kept [REDACTED] password=short"}, [], []),
         ("text", [], []),
     ],
 )
@@ -41,9 +50,40 @@ def test_what_was_masked_is_found(value: object, sensitive: list[str], found: li
     assert masked_texts(value, redact(value, sensitive)) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        ("psql postgres://me:pa55word@db/x", ["pa55word"]),
+        ("curl -H 'Authorization: Bearer abcdefgh12'", ["abcdefgh12"]),
+        ("Authorization: Basic dXNlcjpwYXNz", ["Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"]),
+        (
+            "Cookie: session=abcdef123456; theme=light",
+            ["session=abcdef123456; theme=light", "abcdef123456"],
+        ),
+        ('{"api_key": 12345678, "n": 1}', ["12345678"]),
+        ("use sk-0123456789abcdef01 now", ["sk-0123456789abcdef01"]),
+        ("x.eyJhbGciOiJI.eyJzdWIiOi.SflKxwRJ y", ["eyJhbGciOiJI.eyJzdWIiOi.SflKxwRJ"]),
+        (
+            "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\nx",
+            ["-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----"],
+        ),
+        ("Authorization: Bearer eyJhbGciOiJI.eyJzdWIiOi.Sfl", ["eyJhbGciOiJI.eyJzdWIiOi.Sfl"]),
+    ],
+)
+def test_what_was_masked_within_a_text_is_found(text: str, secrets: list[str]) -> None:
+    found = masked_texts([text], redact([text]))
+    assert found == secrets
+    assert all(secret not in without_texts(f"echo {secret}", found) for secret in secrets)
+
+
 def test_texts_are_taken_out() -> None:
     assert without_texts("a b-secret c b-secret", ["b-secret"]) == "a [REDACTED] c [REDACTED]"
     assert without_texts("nothing", []) == "nothing"
+
+
+def test_a_call_without_answer_tells_the_model_to_check() -> None:
+    told = unanswered_text("no answer from 'x'")
+    assert told.startswith("unknown: no answer from 'x'. It must not be made twice: check")
 
 
 def test_a_grant_is_for_one_version() -> None:

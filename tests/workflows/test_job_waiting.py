@@ -9,6 +9,7 @@ import pytest
 
 from activities.failures import SYSTEM_PAUSED
 from domain.jobs import JobStatus, JobWaiting
+from domain.prompts import UntrustedText
 from domain.slots import JOB_SLOTS, slots_workflow_id
 from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.jobs import StartedJob, calls, said, start_job
@@ -118,14 +119,36 @@ async def test_a_long_job_goes_on_as_a_new_execution(tmp_path: Path) -> None:
         assert sum(message["role"] == "tool" for message in bodies[-1]["messages"]) == 9
 
 
-async def test_a_long_job_has_a_short_history(harness: Harness) -> None:
-    steps = [calls(("time_now", "{}"), ("file_list", "{}"), ("time_now", "{}"))] * 25
-    job = await start_job(harness, *steps, said("Through."), description="x" * 60_000)
+@pytest.mark.parametrize(
+    ("description", "outside"), [("x" * 60_000, []), ("", ["outside " * 8_000])]
+)
+async def test_a_long_job_has_a_short_history(
+    harness: Harness, description: str, outside: list[str]
+) -> None:
+    # 200,000 tokens of results in the end.
+    long = "word and word\n" * 900
+    (harness.folder / "workspace" / "long.txt").write_text(long, encoding="utf-8")
+    read = ("file_read", '{"path": "long.txt"}')
+    steps = [calls(read, ("file_list", "{}"), read)] * 25
+    job = await start_job(
+        harness,
+        *steps,
+        said("Through."),
+        description=description,
+        untrusted=[UntrustedText(source="mail", text=text) for text in outside],
+    )
     ended = await job.result()
     assert (ended.iteration, ended.tool_calls) == (26, 75)
+    bodies = [call.body for call in harness.models.calls if job.mark in str(call.body)]
+    assert [str(body["messages"]).count("end of untrusted") for body in bodies] == (
+        [len(outside)] * 26
+    )
     history = await job.handle.fetch_history()
-    assert len(history.events) <= 1500
-    assert sum(event.ByteSize() for event in history.events) <= 500_000
+    sizes = [event.ByteSize() for event in history.events]
+
+    assert len(sizes) <= 1500
+    assert sum(sizes) <= 500_000
+    assert max(sizes) <= 256 * 1024
 
 
 async def test_a_job_without_budget_pauses_until_a_person_lets_it_go_on(harness: Harness) -> None:

@@ -110,7 +110,7 @@ async def test_a_whole_run_shows_none_of_them(harness: Harness) -> None:
     workspace = harness.folder / "workspace"
     secrets = "\n".join(item.text for item in CORPUS)
     model = Listener(
-        asks(("memory_write", {"topic": "found", "note": secrets[:15_000]})),
+        asks(("memory_write", {"topic": "found", "text": secrets[:8_000]})),
         asks(("file_read", {"path": "secrets.txt"})),
         Reply("Nothing to see."),
     )
@@ -126,6 +126,7 @@ async def test_a_whole_run_shows_none_of_them(harness: Harness) -> None:
     results = model.results()
     assert len(results) == 2
     assert results[1].startswith("[output of file_read ")
+    assert results[0].startswith("[output of memory_write ")
     # The model wrote the note itself; in what it is sent afterwards it is masked.
     assert leaks(json.dumps(model.bodies[1:])) == []
     for run in (view, failed):

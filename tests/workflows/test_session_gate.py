@@ -5,12 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio import workflow
+from temporalio import activity
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.runs import RunIds
 from client import TicklessClient
 from client.context import CallerContext
-from domain.identifiers import ENTITIES_QUEUE, routine_workflow_id, session_workflow_id
+from domain.identifiers import routine_workflow_id, session_workflow_id
 from domain.lease_queue_state import (
     LeaseAnswer,
     LeaseDecision,
@@ -23,6 +24,7 @@ from domain.runs import RunStatus
 from domain.session_requests import ReleaseSession, SessionState, SessionView
 from tests.support.harness import Harness, until
 from tests.support.model_steps import Behaviour, Hang, Reply
+from tests.support.speakers import UserTurn
 from workflows.session import Session
 
 
@@ -131,32 +133,6 @@ async def test_a_user_turn_interrupts_and_the_run_comes_back(harness: Harness) -
     assert [(run.id, run.status) for run in runs] == [(started.run_id, RunStatus.ATTENTION)]
 
 
-@workflow.defn(name="UserTurn")
-class UserTurn:
-    """A user's turn that holds the session until it is told to let go."""
-
-    def __init__(self) -> None:
-        self._token: str | None = None
-        self._over = False
-
-    @workflow.run
-    async def run(self) -> str:
-        await workflow.wait_condition(lambda: self._token is not None and self._over)
-        return self._token or ""
-
-    @workflow.signal
-    def granted(self, grant: dict[str, str]) -> None:
-        self._token = grant["token"]
-
-    @workflow.signal
-    def finish(self) -> None:
-        self._over = True
-
-    @workflow.query
-    def token(self) -> str | None:
-        return self._token
-
-
 async def test_the_run_is_uncounted_while_a_user_speaks(harness: Harness) -> None:
     key = f"chat-{harness.name()}"
     queue = harness.name()
@@ -227,40 +203,62 @@ async def test_a_holder_that_was_terminated_is_found_out(harness: Harness) -> No
     assert (await harness.run_once(second)).text == "Next."
 
 
+class Stuck:
+    """Looks at holders, and comes to no end until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.over = asyncio.Event()
+
+    @activity.defn(name="find_closed_workflows")
+    async def find_closed_workflows(self, _request: RunIds) -> RunIds:
+        self.begun.set()
+        await self.over.wait()
+        return RunIds(ids=[])
+
+
 async def test_an_interrupted_holder_that_stays_is_revoked(harness: Harness) -> None:
-    """A holder that nobody answers for loses the session after 10 s, not before."""
-    key = f"chat-{harness.name()}"
-    session = await harness.client.start_workflow(
-        Session.run,
-        SessionState(key=key),
-        id=session_workflow_id(key),
-        task_queue=ENTITIES_QUEUE,
-    )
-    # Some workflow that exists and never lets go.
-    stays = await harness.client.start_workflow(
-        "Nobody", id=f"{key}-stays", task_queue=f"nobody-{key}"
-    )
-    turn = await harness.client.start_workflow(
-        "Nobody", id=f"{key}-turn", task_queue=f"nobody-{key}"
-    )
-    for owner, kind in ((stays.id, LeaseKind.AUTOMATION), (turn.id, LeaseKind.USER)):
-        request = RequestLease(
-            owner=owner, request_id=owner, kind=kind, lease_seconds=60, checked=True
+    """It loses the session after 10 s, not before, also while looking at holders hangs."""
+    key, stuck = f"chat-{harness.name()}", Stuck()
+    async with Worker(
+        harness.client,
+        task_queue=key,
+        workflows=[Session],
+        activities=[stuck.find_closed_workflows],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        session = await harness.client.start_workflow(
+            Session.run, SessionState(key=key), id=session_workflow_id(key), task_queue=key
         )
-        await session.execute_update(Session.request, request)
-    begun = asyncio.get_running_loop().time()
-    holder = (await session.query(Session.view)).holder
-    assert holder is not None
-    assert holder.owner == stays.id
+        # Some workflows that exist, and one of them never lets go.
+        stays, turn = [
+            await harness.client.start_workflow("Nobody", id=f"{key}-{name}", task_queue="nobody")
+            for name in ("stays", "turn")
+        ]
 
-    async def user_holds() -> bool:
-        now = (await session.query(Session.view)).holder
-        return now is not None and now.owner == turn.id
+        async def ask(owner: str, kind: LeaseKind, seconds: int) -> None:
+            request = RequestLease(
+                owner=owner, request_id=owner, kind=kind, lease_seconds=seconds, checked=True
+            )
+            await session.execute_update(Session.request, request)
 
-    await until(user_holds, "the user has the session", 20)
-    assert asyncio.get_running_loop().time() - begun > timedelta(seconds=8).total_seconds()
-    for handle in (stays, turn, session):
-        await handle.terminate("the test is over")
+        await ask(stays.id, LeaseKind.AUTOMATION, 1)
+        await stuck.begun.wait()
+        await ask(turn.id, LeaseKind.USER, 60)
+        begun = asyncio.get_running_loop().time()
+        holder = (await session.query(Session.view)).holder
+        assert holder is not None
+        assert holder.owner == stays.id
+
+        async def user_holds() -> bool:
+            now = (await session.query(Session.view)).holder
+            return now is not None and now.owner == turn.id
+
+        await until(user_holds, "the user has the session", 20)
+        assert asyncio.get_running_loop().time() - begun > timedelta(seconds=8).total_seconds()
+        stuck.over.set()
+        for handle in (stays, turn, session):
+            await handle.terminate("the test is over")
 
 
 @pytest.mark.parametrize("key", ["", "|thread:7", "  "])

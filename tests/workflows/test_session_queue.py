@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.turns import SessionRulesActivities
+from domain.chat_settings import ChatSettings, SessionRules
+from domain.identifiers import session_workflow_id
 from domain.inbound_records import MessageFate
 from domain.queueing import QueueDropPolicy, QueueMode
 from domain.session_messages import EditQueue, MessageDecision, QueueOptions, Stopped
-from domain.session_requests import SessionQueue
+from domain.session_requests import SessionQueue, SessionState
 from domain.turns import TurnStatus
 from tests.support.conversations import Conversation, conversation
 from tests.support.harness import Harness, until
 from tests.support.model_steps import Hang, Reply
+from workflows.session import Session
 
 
 def _mode(mode: QueueMode, **fields: Any) -> QueueOptions:
@@ -245,6 +250,42 @@ async def test_a_person_changes_what_waits(harness: Harness) -> None:
         "m4": MessageFate.ANSWERED,
         "m5": MessageFate.ANSWERED,
     }
+
+
+async def test_messages_that_came_while_no_worker_ran_follow_the_settings(
+    harness: Harness,
+) -> None:
+    chat = conversation(harness, Reply("Yes."), options=QueueOptions())
+    queue = f"late-{chat.key}"
+    session = await harness.client.start_workflow(
+        "Session", SessionState(key=chat.key), id=session_workflow_id(chat.key), task_queue=queue
+    )
+    for number in range(6):
+        await session.signal("send", chat.message(f"Message {number}"))
+    settings = ChatSettings(cap=2, drop=QueueDropPolicy.NEW, mode=QueueMode.FOLLOWUP, debounce_ms=9)
+    rules = SessionRulesActivities(SessionRules(chat=settings))
+    worker = Worker(
+        harness.client,
+        task_queue=queue,
+        workflows=[Session],
+        activities=[rules.session_rules],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+    async with worker:
+        for one in ("m1", "m2", "m3", "m4", "m5", "m6"):
+            await chat.settled(one)
+
+        async def written() -> bool:
+            return len(await chat.rows()) == 6
+
+        await until(written, "every message is accounted for")
+    await session.terminate("the test is over")
+    fates = await chat.fates()
+    assert [fates[f"m{number}"] for number in range(1, 7)] == [
+        *[MessageFate.ANSWERED] * 3,
+        *[MessageFate.DROPPED] * 3,
+    ]
+    assert len(chat.prompts()) == 3
 
 
 async def test_five_hundred_messages_at_once_are_all_accounted_for(harness: Harness) -> None:

@@ -1,17 +1,21 @@
 """What ends a turn or automation: a word, a stop, a user, the big red button (real server)."""
 
-import asyncio
+import json
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
+from activities import search_attributes as attributes
 from client import CallerContext, TicklessClient
+from domain.identifiers import ENTITIES_QUEUE, session_workflow_id
 from domain.inbound_records import MessageFate
+from domain.lease_queue_state import RequestLease
 from domain.queueing import QueueMode
 from domain.run_view import RunStage
 from domain.runs import RunStatus
 from domain.session_messages import MessageDecision, QueueOptions, Stopped
+from domain.session_requests import ReleaseSession, SessionState
 from domain.turns import TurnStage, TurnStatus
 from tests.support.conversations import Conversation, conversation
 from tests.support.harness import Harness, until
@@ -70,6 +74,33 @@ async def test_a_word_stops_the_turn_and_what_waits_goes_on(harness: Harness) ->
         "m3": MessageFate.IGNORED,
         "m4": MessageFate.ABORTED,
     }
+
+
+async def test_what_was_said_before_the_turn_was_let_in_is_kept(harness: Harness) -> None:
+    chat = conversation(harness, Reply("Yes."))
+    session = await harness.client.start_workflow(
+        "Session",
+        SessionState(key=chat.key),
+        id=session_workflow_id(chat.key),
+        task_queue=ENTITIES_QUEUE,
+    )
+    # Some workflow that exists and does not let go.
+    stays = await harness.client.start_workflow(
+        "Nobody", id=f"{chat.key}-stays", task_queue=f"nobody-{chat.key}"
+    )
+    lease = RequestLease(owner=stays.id, request_id="1", lease_seconds=60, checked=True)
+    await session.execute_update("request", lease)
+    await chat.send("A table for two")
+    turn = (await chat.view()).turn
+    assert turn is not None
+    assert turn.stage == TurnStage.GATE
+    assert (await _stop(chat)).stopped == "turn"
+    assert (await chat.settled("m1")).status == TurnStatus.CANCELLED
+    await session.signal("release", ReleaseSession(key=stays.id))
+    await chat.send("At nine")
+    await chat.settled("m2")
+    assert f"A table for two {chat.mark}" in chat.asked()[-1].texts
+    await stays.terminate("the test is over")
 
 
 async def test_a_stop_reaches_turn_then_automation_then_nothing(harness: Harness) -> None:
@@ -169,18 +200,54 @@ async def test_what_is_no_message_leaves_the_session_as_it_was(harness: Harness)
 
 
 async def test_a_pause_parks_the_turn_until_everything_goes_on(harness: Harness) -> None:
-    chat = conversation(harness, Reply("After the pause."))
+    chat = conversation(harness, Reply("Not paused."))
     await harness.tickless.system.pause_all("for a test")
     try:
-        # Workers believe an old answer for a second.
-        await asyncio.sleep(1.1)
-        await chat.send("Hello")
-
-        async def parked() -> bool:
-            turn = (await chat.view()).turn
-            return turn is not None and turn.stage == TurnStage.SYSTEM_PAUSED
-
-        await until(parked, "the turn has parked")
+        parked = await _parked(chat)
     finally:
         await harness.tickless.system.resume_all()
-    assert (await chat.settled("m1")).text == "After the pause."
+    assert (await chat.settled(parked)).status == TurnStatus.ANSWERED
+
+
+async def test_a_turn_that_is_stopped_while_it_is_parked_is_parked_no_longer(
+    harness: Harness,
+) -> None:
+    chat = conversation(harness, Reply("Not paused."))
+    await harness.tickless.system.pause_all("for a test")
+    try:
+        parked = await _parked(chat)
+        assert (await _stop(chat)).stopped == "turn"
+        assert (await chat.settled(parked)).status == TurnStatus.CANCELLED
+        await chat.idle()
+    finally:
+        await harness.tickless.system.resume_all()
+    # Each as often as it was so, and the last before what is recorded of the turn.
+    shown = await _statuses(chat)
+    assert shown[-4:] == ["busy", "system_paused", "busy", "idle"]
+
+
+async def _parked(chat: Conversation) -> str:
+    """Send messages until one of them has parked: workers believe an old answer for a second."""
+    while True:
+        message_id = (await chat.send("Hello")).message_id
+
+        async def ended_or_parked(message_id: str = message_id) -> bool:
+            turn = (await chat.view()).turn
+            if turn is not None and turn.stage == TurnStage.SYSTEM_PAUSED:
+                return True
+            return (await chat.answer(message_id)).settled
+
+        await until(ended_or_parked, "the turn has ended or parked")
+        if not (await chat.answer(message_id)).settled:
+            return message_id
+
+
+async def _statuses(chat: Conversation) -> list[str]:
+    """What the session has shown as its status, in order."""
+    found: list[str] = []
+    async for event in chat.handle.fetch_history_events():
+        changed = event.upsert_workflow_search_attributes_event_attributes.search_attributes
+        payload = changed.indexed_fields.get(attributes.STATUS.name)
+        if payload is not None:
+            found.append(json.loads(payload.data))
+    return found

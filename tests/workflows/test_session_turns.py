@@ -159,6 +159,20 @@ async def test_a_provider_that_is_busy_for_long_fails_one_turn_only(harness: Har
     assert (failed.status, failed.attempts) == (TurnStatus.FAILED, 3)
 
 
+async def test_a_model_that_is_to_rest_is_not_asked_by_the_next_turn(harness: Harness) -> None:
+    asked: list[str] = []
+
+    def busy(body: Body) -> Step:
+        asked.append(body["model"])
+        return rate_limited("60") if body["model"] == "first" else Reply("Yes.")
+
+    chat = conversation(harness, busy)
+    for number in (1, 2):
+        await chat.send("Hello")
+        assert (await chat.settled(f"m{number}")).status == TurnStatus.ANSWERED
+    assert asked == ["first", "second", "second"]
+
+
 async def test_an_answer_that_cannot_be_delivered_is_a_failed_turn(harness: Harness) -> None:
     chat = conversation(harness, Reply("Nobody hears this."))
     route = {"receive_id_type": "file", "receive_id": "../outside.jsonl"}

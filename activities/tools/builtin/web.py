@@ -20,8 +20,9 @@ from activities.tools.outbound_http import (
     OutboundHttp,
     OutboundRefused,
     OutboundRequest,
+    OutboundUnanswered,
 )
-from activities.tools.tool import Tool, ToolFailed, ToolUse
+from activities.tools.tool import Tool, ToolFailed, ToolUnknown, ToolUse
 from domain.tool_specs import Permission, ToolSpec
 
 MAX_HEADERS: Final = 30
@@ -97,15 +98,25 @@ def web_tools(http: OutboundHttp) -> list[Tool]:
         headers = _checked({} if accept is None else {"accept": str(accept)})
         return await send(OutboundRequest("GET", str(use.arguments["url"]), headers))
 
+    async def change(request: OutboundRequest) -> str:
+        try:
+            return _shown(await http.send(request))
+        except OutboundUnanswered as unanswered:
+            raise ToolUnknown(str(unanswered)) from None
+        except OutboundRefused as refusal:
+            raise ToolFailed(str(refusal)) from None
+
     async def request(use: ToolUse) -> str:
         method = str(use.arguments["method"])
         headers = _checked(use.arguments.get("headers", {}))
         body = use.arguments.get("body")
-        if method not in {"GET", "HEAD", "OPTIONS"}:
+        reading = method in {"GET", "HEAD", "OPTIONS"}
+        if not reading:
             # Servers that know the header ignore a repeated request.
             headers.setdefault("idempotency-key", hashlib.sha256(use.key.encode()).hexdigest())
         data = None if body is None else str(body).encode("utf-8", "replace")
-        return await send(OutboundRequest(method, str(use.arguments["url"]), headers, data))
+        wanted = OutboundRequest(method, str(use.arguments["url"]), headers, data)
+        return await (send(wanted) if reading else change(wanted))
 
     return [FunctionTool(_GET, get), FunctionTool(_REQUEST, request)]
 
