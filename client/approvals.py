@@ -64,7 +64,7 @@ class Approvals:
         approvers: Collection[str] = (),
     ) -> None:
         self._updates = updates
-        self._jobs = JobReader(temporal, context.scope().text, links)
+        self._jobs = JobReader(temporal, context, links)
         self._context = context
         self._approvers = approvers
         self._ledger = LedgerCalls(temporal)

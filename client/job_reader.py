@@ -20,6 +20,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities import search_attributes as attributes
 from client.connection import QUERY_TIMEOUT, translated
+from client.context import CallerContext
 from client.ledger import LedgerCalls
 from client.pages import check_limit, find_newest, read_cursor, write_cursor
 from client.ui_links import UiLinks
@@ -63,16 +64,16 @@ class JobList(BaseModel):
 class JobReader:
     """The jobs that one caller may read."""
 
-    def __init__(self, temporal: Client, scope: str, links: UiLinks) -> None:
+    def __init__(self, temporal: Client, context: CallerContext, links: UiLinks) -> None:
         """Name the caller.
 
         Args:
             temporal: The connection.
-            scope: The caller's, in its text form.
+            context: The caller's; may lack what names a scope until something is asked.
             links: Where the Temporal UI is.
         """
         self._temporal = temporal
-        self._scope = scope
+        self._context = context
         self._links = links
         self._ledger = LedgerCalls(temporal)
 
@@ -103,7 +104,7 @@ class JobReader:
             if error.kind == ErrorKind.NOT_FOUND:
                 return None
             raise
-        if found.typed_search_attributes.get(attributes.SCOPE) != attributes.capped(self._scope):
+        if found.typed_search_attributes.get(attributes.SCOPE) != attributes.capped(self._scope()):
             raise DomainError(ErrorKind.NOT_FOUND, "id", job_id)
         return found.status
 
@@ -117,6 +118,9 @@ class JobReader:
             handle = self._temporal.get_workflow_handle(job_workflow_id(job_id))
             view: JobView = await handle.query(Job.view, rpc_timeout=QUERY_TIMEOUT)
         return view
+
+    def _scope(self) -> str:
+        return self._context.scope().text
 
     def told(self, view: JobView) -> JobAnswer:
         """A view as readers see it."""
@@ -173,7 +177,7 @@ class JobReader:
         """The open jobs of the scope, and when they were made."""
         query = (
             f"{attributes.KIND.name} = 'job' AND ExecutionStatus = 'Running' AND "
-            f"{attributes.SCOPE.name} = '{attributes.quoted(self._scope)}'"
+            f"{attributes.SCOPE.name} = '{attributes.quoted(self._scope())}'"
         )
         if wanted is not None:
             query += f" AND {attributes.STATUS.name} = '{wanted}'"
@@ -186,7 +190,7 @@ class JobReader:
         self, wanted: JobStatus | None, limit: int, after: tuple[datetime, str] | None
     ) -> tuple[list[JobRecord], bool]:
         question = ListJobs(
-            scope=self._scope,
+            scope=self._scope(),
             status=wanted,
             limit=limit,
             before_at=after[0] if after else None,
@@ -219,7 +223,7 @@ class JobReader:
 
     async def _ended(self, job_id: str, status: WorkflowExecutionStatus | None) -> JobRecord:
         try:
-            row = await self._ledger.ask(GetJob(scope=self._scope, id=job_id), JobRecord)
+            row = await self._ledger.ask(GetJob(scope=self._scope(), id=job_id), JobRecord)
         except DomainError as error:
             if error.kind != ErrorKind.NOT_FOUND or status is None:
                 raise

@@ -69,7 +69,7 @@ class Jobs:
         self._links = links
         self._limits = limits or JobLimits()
         self._tools = Tools(temporal)
-        self._reader = JobReader(temporal, context.scope().text, links)
+        self._reader = JobReader(temporal, context, links)
 
     async def create(
         self, body: Mapping[str, object], *, idempotency_key: str | None = None

@@ -65,6 +65,8 @@ def _redact_item(
     path = f"{outer}.{key}" if outer else key
     if key in sensitive or path in sensitive:
         return PLACEHOLDER
-    if value is not None and not isinstance(value, bool) and is_sensitive_key(key):
+    # A name may itself hold a secret, and tell something else once that is masked.
+    tells = is_sensitive_key(key) or is_sensitive_key(mask_secrets(key))
+    if value is not None and not isinstance(value, bool) and tells:
         return PLACEHOLDER
     return _redact(value, sensitive, path, depth + 1)

@@ -34,7 +34,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write all rows of the audit, of all scopes, as JSON lines; secrets are masked in them."""
+    """Write the audit of all scopes as JSON lines, secrets masked."""
 
     async def use(tickless: "TicklessClient") -> int:
         count = 0

@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def cost(
     context: typer.Context, by: ByOption = "day", days: DaysOption = 30, output: OutputOption = None
 ) -> None:
-    """Show what calls of models have cost, by routine, by day or by model."""
+    """Show what calls of models have cost."""
 
     async def use(tickless: "TicklessClient") -> "CostReport":
         return await tickless.costs.report(by, days)

@@ -51,8 +51,11 @@ def print_json(value: object) -> None:
 
 
 def print_json_line(value: object) -> None:
-    """Print one JSON value of a sequence, a line each, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """Print one JSON value of a sequence, a line each, at once.
+
+    In ASCII: a text may hold a character that some readers take for the end of a line.
+    """
+    sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 

@@ -181,7 +181,7 @@ def queue(
     json_source: _Json = None,
     output: OutputOption = None,
 ) -> None:
-    """Show what waits in a session, or change it: all that is asked, or nothing.
+    """Show what waits in a session, or change it.
 
     --mode, --debounce-ms, --cap and --drop-policy are kept for the session.
     """
@@ -245,7 +245,7 @@ def stop(
     reason: Annotated[str | None, typer.Option(help="Kept in the record.", metavar="TEXT")] = None,
     output: OutputOption = None,
 ) -> None:
-    """Stop the answer that is being written, or the automation that has the session."""
+    """Stop the answer that is written, or the automation that speaks."""
 
     async def use(tickless: "TicklessClient") -> "Stopped":
         return await tickless.sessions.stop(key, reason=reason)

@@ -28,7 +28,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_tools(context: typer.Context, output: OutputOption = None) -> None:
-    """List the tools of the workers, with their permissions and whether they are available."""
+    """List the tools of the workers and what they may do."""
 
     async def use(tickless: "TicklessClient") -> "list[ListedTool]":
         return await tickless.tools.list()

@@ -20,6 +20,11 @@ VERBS = {
     "token": "create list revoke",
     "event": "emit",
     "run": "get tail cancel",
+    "session": "list get send queue tail stop",
+    "job": "list create get pause resume cancel send actions",
+    "approval": "list get approve deny extend",
+    "tool": "list",
+    "audit": "export",
     "delivery": "list get resend resolve",
     "config": "show schema",
     "admin": "setup",
@@ -28,6 +33,7 @@ VERBS = {
 
 _COMMANDS = {
     "apply",
+    "cost",
     "dev",
     "doctor",
     "export",

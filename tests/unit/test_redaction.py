@@ -271,3 +271,9 @@ def test_masking_takes_time_in_proportion_to_the_text(piece: str) -> None:
     started = time.perf_counter()
     redact_text(text)
     assert time.perf_counter() - started < 3
+
+
+def test_a_name_that_holds_a_secret_is_judged_before_and_after_masking() -> None:
+    once = redact({"max_Cookie: abc": 0})
+    assert once == {"max_Cookie: [REDACTED]": "[REDACTED]"}
+    assert redact(once) == once
