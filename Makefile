@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tickless-ready
-# More than there are processors: many tests wait for what takes its time.
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: help setup demo dev test test-fast check fuzz format bench clean lock
 

@@ -111,7 +111,8 @@ async def test_a_whole_run_shows_none_of_them(harness: Harness) -> None:
     secrets = "\n".join(item.text for item in CORPUS)
     model = Listener(
         asks(("memory_write", {"topic": "found", "text": secrets[:8_000]})),
-        asks(("file_read", {"path": "secrets.txt"})),
+        # Not `file_read`, which other tests call as often as one user may in a minute.
+        asks(("file_search", {"pattern": ".", "glob": "secrets.txt"})),
         Reply("Nothing to see."),
     )
     for folder in [workspace, *workspace.glob("scopes/*")]:
@@ -125,7 +126,8 @@ async def test_a_whole_run_shows_none_of_them(harness: Harness) -> None:
     assert failed.record.status is RunStatus.FAILED
     results = model.results()
     assert len(results) == 2
-    assert results[1].startswith("[output of file_read ")
+    assert results[1].startswith("[output of file_search ")
+    assert "[REDACTED]" in results[1]
     assert results[0].startswith("[output of memory_write ")
     # The model wrote the note itself; in what it is sent afterwards it is masked.
     assert leaks(json.dumps(model.bodies[1:])) == []
