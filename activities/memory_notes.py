@@ -1,7 +1,7 @@
-"""What is remembered of a conversation before it is compacted.
+"""Notes in the workspace, and what is remembered of a conversation before it is compacted.
 
-Owns the file it is written to. How a workspace is written is `activities.workspace_tree`'s; the
-form of a note is that of the tool `memory_write`, so that `memory_search` finds it.
+Owns the form of a note, which the tools `memory_write` and `memory_search` share, and the file of
+the day. How a workspace is written is `activities.workspace_tree`'s.
 Source: chat-policies.md §4.9.
 
 Invariant: notes are appended, never overwritten; the same one twice is there once.
@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from activities.workspace import PathRefused, Workspace
+from activities.workspace import PathRefused, Workspace, WorkspacePlace
 from activities.workspace_tree import append_once
 from domain.zones import load_zone
 
@@ -42,17 +42,31 @@ class MemoryNotes:
         """
         day = now.astimezone(load_zone(self._timezone)).date().isoformat()
         path = f"{FOLDER}/{day}.md"
-        mark = f"<!-- {hashlib.sha256(key.encode()).hexdigest()[:16]} -->"
-        data = _written(note, now, mark).encode("utf-8", "replace")
 
         def work() -> None:
-            place = self._workspace.place(scope_text, path)
-            append_once(place, data, mark.encode(), MAX_FILE_BYTES)
+            append_note(self._workspace.place(scope_text, path), note, key, now)
 
         try:
             await asyncio.to_thread(work)
         except PathRefused as refusal:
             log.warning("memory_not_written", path=path, scope=scope_text, reason=str(refusal))
+
+
+def append_note(place: WorkspacePlace, note: str, key: str, now: datetime) -> None:
+    """Append a note to a file, once.
+
+    Args:
+        place: The file, made where it is missing.
+        note: What is to be remembered.
+        key: The same for every attempt.
+        now: The time of the note.
+
+    Raises:
+        PathRefused: It cannot be written there.
+    """
+    mark = f"<!-- {hashlib.sha256(key.encode()).hexdigest()[:16]} -->"
+    data = _written(note, now, mark).encode("utf-8", "replace")
+    append_once(place, data, mark.encode(), MAX_FILE_BYTES)
 
 
 def _written(note: str, now: datetime, mark: str) -> str:

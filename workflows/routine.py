@@ -14,11 +14,11 @@ from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows.handlers import guarded, guarded_signal
+from workflows.renewal import is_renewal_due, time_until
 from workflows.telling import tell_alert, tell_lost
+from workflows.ulids import new_ulid
 
 with workflow.unsafe.imports_passed_through():
-    from ulid import ULID
-
     from activities import search_attributes as attributes
     from activities import timeouts
     from activities.runs import RunActivities, RunIds, StartRunRequest
@@ -55,7 +55,6 @@ with workflow.unsafe.imports_passed_through():
     from domain.webhook_claim import MEMO as WEBHOOK_MEMO
     from domain.webhook_claim import WebhookClaim, webhook_claim
 
-MAX_AGE = timedelta(hours=24)
 # Well within the shortest retention we set up a namespace with.
 TOLD_BY_RUNS = timedelta(days=5)
 
@@ -237,7 +236,7 @@ class RoutineWorkflow:
 
     async def _wait_for_work(self, book: RoutineBook) -> None:
         purge_at = book.state.purge_at
-        timeout = None if purge_at is None else _until(purge_at)
+        timeout = None if purge_at is None else time_until(purge_at)
         try:
             await workflow.wait_condition(
                 lambda: not self._is_idle(book) or self._wants_renewal(),
@@ -254,13 +253,7 @@ class RoutineWorkflow:
         return not (rang or renew or told or book.has_work() or book.purged(workflow.now()))
 
     def _wants_renewal(self) -> bool:
-        info = workflow.info()
-        return self._telling is None and (
-            self._upgrade
-            or info.is_continue_as_new_suggested()
-            or workflow.now() - info.start_time > MAX_AGE
-            or info.is_target_worker_deployment_version_changed()
-        )
+        return self._telling is None and (self._upgrade or is_renewal_due())
 
     async def _put_schedule(self, book: RoutineBook) -> None:
         if self._renewal is not None and self._renewal.done():
@@ -334,7 +327,7 @@ class RoutineWorkflow:
             None
             if due is None
             else asyncio.create_task(
-                workflow.sleep(_until(due), summary="the zone's next offset change")
+                workflow.sleep(time_until(due), summary="the zone's next offset change")
             )
         )
 
@@ -431,7 +424,7 @@ class RoutineWorkflow:
     def _trigger(self, request: TriggerRoutine) -> RunAccepted:
         book = self._ready()
         book.check_trigger(request)
-        occurrence = manual_occurrence("", None, _ulid())
+        occurrence = manual_occurrence("", None, new_ulid())
         run = run_id(book.routine.id, occurrence)
         start = StartRun(
             routine_id=book.routine.id,
@@ -448,7 +441,7 @@ class RoutineWorkflow:
         due = self._book.bookings.next_lease() if self._book else None
         if due is not None and self._alarm is None:
             self._alarm = asyncio.create_task(
-                workflow.sleep(_until(due), summary="look at open runs")
+                workflow.sleep(time_until(due), summary="look at open runs")
             )
 
     def _publish_due(self, due: datetime | None) -> None:
@@ -477,13 +470,3 @@ def _webhook(book: RoutineBook) -> WebhookClaim | None:
     memo = workflow.memo_value(WEBHOOK_MEMO, None)
     former = WebhookClaim.model_validate(memo) if memo else None
     return webhook_claim(book.routine.id, book.routine.trigger, workflow.now(), former)
-
-
-def _ulid() -> str:
-    """A ULID that is the same on replay."""
-    milliseconds = int(workflow.time() * 1000)
-    return str(ULID(milliseconds.to_bytes(6, "big") + workflow.random().randbytes(10)))
-
-
-def _until(due: datetime) -> timedelta:
-    return max(due - workflow.now(), timedelta(milliseconds=1))

@@ -14,6 +14,7 @@ from temporalio.exceptions import ActivityError
 
 from workflows.handlers import guarded, guarded_signal
 from workflows.lease_rounds import check_leases, signal_workflow
+from workflows.renewal import is_renewal_due, time_until
 from workflows.turns import BUSY, ChatTurn
 
 with workflow.unsafe.imports_passed_through():
@@ -57,7 +58,6 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.turns import RANDOM_BITS, turn_id
 
-MAX_AGE = timedelta(hours=24)
 # A session that nobody wants ends; the next request or message starts it again.
 IDLE_AFTER = timedelta(hours=24)
 IDLE = "idle"
@@ -203,7 +203,7 @@ class Session:
 
     async def _wait_for_work(self, beside: list["asyncio.Task[None]"]) -> None:
         due = self._next_check()
-        until = IDLE_AFTER if due is None else _until(due)
+        until = IDLE_AFTER if due is None else time_until(due)
         try:
             await workflow.wait_condition(
                 # A holder that came or went changes when to look next.
@@ -243,13 +243,7 @@ class Session:
         return not rows_to_keep(inbox, self._state.key)
 
     def _wants_renewal(self) -> bool:
-        info = workflow.info()
-        return (
-            self._upgrade
-            or info.is_continue_as_new_suggested()
-            or workflow.now() - info.start_time > MAX_AGE
-            or info.is_target_worker_deployment_version_changed()
-        )
+        return self._upgrade or is_renewal_due()
 
     def _next_check(self) -> datetime | None:
         if self._holds_itself():
@@ -348,7 +342,7 @@ class Session:
                         or self._is_done()
                         or self._drains_before(due)  # noqa: B023 - waited for here
                     ),
-                    timeout=None if due is None else _until(due),
+                    timeout=None if due is None else time_until(due),
                     timeout_summary="until no more messages come",
                 )
             except TimeoutError:
@@ -453,7 +447,3 @@ class StopHolder(BaseModel):
 
     owner: str
     request: StopSession
-
-
-def _until(due: datetime) -> timedelta:
-    return max(due - workflow.now(), timedelta(milliseconds=1))

@@ -11,13 +11,13 @@ from temporalio import workflow
 
 from workflows.handlers import guarded, guarded_signal
 from workflows.lease_rounds import check_leases, signal_workflow
+from workflows.renewal import is_renewal_due, time_until
 
 with workflow.unsafe.imports_passed_through():
     from domain.lease_queue import LeaseQueue
     from domain.lease_queue_state import LeaseAnswer
     from domain.slots import ReleaseSlot, RequestSlot, SlotsState, SlotsView, slots_view
 
-MAX_AGE = timedelta(hours=24)
 # Slots that nobody wants end; the next request starts them again.
 IDLE_AFTER = timedelta(hours=24)
 
@@ -40,7 +40,7 @@ class Slots:
             await self._send_grants()
             await check_leases(self._leases)
             self._describe()
-            if self._wants_renewal() and not self._state.leases.grants:
+            if is_renewal_due() and not self._state.leases.grants:
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 if not self._state.leases.grants:
                     workflow.continue_as_new(self._state)
@@ -71,13 +71,13 @@ class Slots:
 
     async def _wait_for_work(self) -> None:
         due = self._leases.next_check()
-        until = IDLE_AFTER if due is None else max(due - workflow.now(), timedelta(milliseconds=1))
+        until = IDLE_AFTER if due is None else time_until(due)
         try:
             await workflow.wait_condition(
                 # A holder that came or went changes when to look next.
                 lambda: (
                     bool(self._state.leases.grants)
-                    or self._wants_renewal()
+                    or is_renewal_due()
                     or self._leases.next_check() != due
                 ),
                 timeout=until,
@@ -97,14 +97,6 @@ class Slots:
         start = workflow.info().start_time
         since = max([one.ended_at for one in leases.remembered], default=start)
         return not busy and workflow.now() - max(since, start) >= IDLE_AFTER
-
-    def _wants_renewal(self) -> bool:
-        info = workflow.info()
-        return (
-            info.is_continue_as_new_suggested()
-            or workflow.now() - info.start_time > MAX_AGE
-            or info.is_target_worker_deployment_version_changed()
-        )
 
     def _describe(self) -> None:
         view = slots_view(self._state)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli.connected import connected
-from client.cli.options import KeyOption, LimitOption, command_group
+from client.cli.options import CursorOption, KeyOption, LimitOption, command_group
 from client.cli.output import (
     OutputOption,
     minute,
@@ -43,9 +43,7 @@ def list_deliveries(
         typer.Option(help="pending, sent, failed, unknown or suppressed.", metavar="STATUS"),
     ] = "",
     limit: LimitOption = 20,
-    cursor: Annotated[
-        str | None, typer.Option(help="next_cursor of the page before.", metavar="CURSOR")
-    ] = None,
+    cursor: CursorOption = None,
     output: OutputOption = None,
 ) -> None:
     """List deliveries, newest first."""

@@ -13,7 +13,7 @@ import typer
 
 from client.cli.actions import action_line
 from client.cli.connected import connected
-from client.cli.options import KeyOption, LimitOption, command_group, number_or_text
+from client.cli.options import CursorOption, KeyOption, LimitOption, command_group, number_or_text
 from client.cli.output import (
     OutputOption,
     link,
@@ -55,9 +55,7 @@ def list_jobs(
     context: typer.Context,
     status: Annotated[str, typer.Option(help="Of one status only.", metavar="STATUS")] = "",
     limit: LimitOption = 20,
-    cursor: Annotated[
-        str | None, typer.Option(help="next_cursor of the page before.", metavar="CURSOR")
-    ] = None,
+    cursor: CursorOption = None,
     output: OutputOption = None,
 ) -> None:
     """List jobs, newest first."""

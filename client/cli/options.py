@@ -51,3 +51,6 @@ def page_size(text: str) -> int:
 LimitOption = Annotated[
     int, typer.Option("--limit", help=f"1 to {MAX_LIMIT}.", metavar="N", parser=page_size)
 ]
+CursorOption = Annotated[
+    str | None, typer.Option("--cursor", help="next_cursor of the page before.", metavar="CURSOR")
+]

@@ -10,7 +10,7 @@ import typer
 
 from client.cli import routine_flags as flags
 from client.cli.connected import connected
-from client.cli.options import KeyOption, LimitOption, command_group, number_or_text
+from client.cli.options import CursorOption, KeyOption, LimitOption, command_group, number_or_text
 from client.cli.output import OutputOption, link, print_fields, print_json, say, wants_json
 from client.cli.preview import preview
 
@@ -139,9 +139,7 @@ def list_(
         ),
     ] = "",
     limit: LimitOption = 20,
-    cursor: Annotated[
-        str | None, typer.Option(help="next_cursor of the page before.", metavar="CURSOR")
-    ] = None,
+    cursor: CursorOption = None,
     output: OutputOption = None,
 ) -> None:
     """List your routines, newest first."""

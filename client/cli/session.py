@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.cli.connected import connected
-from client.cli.options import LimitOption, command_group, number_or_text
+from client.cli.options import CursorOption, LimitOption, command_group, number_or_text
 from client.cli.output import OutputOption, print_json, print_json_line, say, wants_json
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ _Policy = "What gives way when too many wait: old, new or summarize."
 def list_(
     context: typer.Context,
     limit: LimitOption = 20,
-    cursor: Annotated[
-        str | None, typer.Option(help="next_cursor of the page before.", metavar="CURSOR")
-    ] = None,
+    cursor: CursorOption = None,
     output: OutputOption = None,
 ) -> None:
     """List your sessions, newest first."""

@@ -20,7 +20,7 @@ from client.gateway.permissions import (
     Reader,
     Runner,
 )
-from client.gateway.routines import JsonBody, Limit, read_body
+from client.gateway.routines import Cursor, JsonBody, Limit, read_body
 from client.gateway.shapes import NoBody, body_of
 from domain.deliveries import DeliveryStatus
 from domain.ledger_requests import DeliveryRecord
@@ -77,9 +77,7 @@ async def list_deliveries(
     tickless: Reader,
     wanted: Annotated[str, Depends(_wanted)],
     limit: Limit = 20,
-    cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the page before.", max_length=1_000)
-    ] = None,
+    cursor: Cursor = None,
 ) -> DeliveryList:
     """The caller's deliveries, newest first; long texts are cut."""
     return await tickless.deliveries.list(status=wanted, limit=limit, cursor=cursor)

@@ -22,7 +22,7 @@ from client.gateway.permissions import (
     Reader,
     Runner,
 )
-from client.gateway.routines import JsonBody, Limit, read_body
+from client.gateway.routines import Cursor, JsonBody, Limit, read_body
 from client.gateway.runs import CANCEL_SECONDS
 from client.gateway.shapes import CancelBody, NoBody, body_of
 from client.job_reader import JobAnswer, JobList
@@ -100,9 +100,7 @@ async def list_jobs(
     tickless: Reader,
     wanted: Annotated[str, Depends(_wanted)],
     limit: Limit = 20,
-    cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the page before.", max_length=1_000)
-    ] = None,
+    cursor: Cursor = None,
 ) -> JobList:
     """The caller's jobs, newest first; long texts are cut."""
     return await tickless.jobs.list(status=wanted, limit=limit, cursor=cursor)

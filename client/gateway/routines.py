@@ -49,6 +49,9 @@ router = APIRouter(prefix=API, tags=["routines"])
 
 JsonBody = Annotated[dict[str, Any], Depends(json_object)]
 Limit = Annotated[int, Query(ge=1, le=200, description="1 to 200.")]
+Cursor = Annotated[
+    str | None, Query(description="`next_cursor` of the page before.", max_length=1_000)
+]
 
 _BodyT = TypeVar("_BodyT", bound=BaseModel)
 
@@ -65,9 +68,7 @@ async def list_routines(
         ),
     ] = "",
     limit: Limit = 20,
-    cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the page before.", max_length=1_000)
-    ] = None,
+    cursor: Cursor = None,
 ) -> RoutineList:
     """The caller's routines, newest first."""
     page = await tickless.routines.list(status=wanted, limit=limit, cursor=cursor)

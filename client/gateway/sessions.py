@@ -9,7 +9,7 @@ that the reader then has, so `Last-Event-ID` goes on exactly there. Source: auto
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi import APIRouter, Header, Request, Response, status
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from client.gateway.auth import require_scope
@@ -32,7 +32,7 @@ from client.gateway.permissions import (
     Reader,
     Runner,
 )
-from client.gateway.routines import JsonBody, Limit
+from client.gateway.routines import Cursor, JsonBody, Limit
 from client.gateway.session_shapes import (
     QueueEditBody,
     SessionAnswer,
@@ -61,9 +61,7 @@ router = APIRouter(prefix=API, tags=["sessions"], route_class=SentPathRoute)
 async def list_sessions(
     tickless: Reader,
     limit: Limit = 20,
-    cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the page before.", max_length=1_000)
-    ] = None,
+    cursor: Cursor = None,
 ) -> SessionList:
     """The caller's sessions, newest first; one that nobody wanted for a day has ended."""
     page = await tickless.sessions.list(limit=limit, cursor=cursor)

@@ -1,7 +1,7 @@
 """The tools `memory_write` and `memory_search`: notes that outlive a conversation.
 
-Owns the form of a note and how notes are found. Notes are Markdown files in the folder `memory` of
-the scope's workspace, one per topic, so that people can read and change them.
+Owns how notes are found; their form is `activities.memory_notes`'. Notes are Markdown files in the
+folder `memory` of the scope's workspace, one per topic, so that people can read and change them.
 Source: triggers-and-actions.md §7.
 
 Invariants:
@@ -9,24 +9,21 @@ Invariants:
     2. A note cannot pass for two: a line of it that looks like a note's head is indented.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from activities.clock import Clock, utc_now
+from activities.memory_notes import FOLDER, MAX_FILE_BYTES, append_note
 from activities.tools.builtin.file_refusals import in_workspace
 from activities.tools.builtin.schemas import arguments, as_json, integer, text
 from activities.tools.function_tool import FunctionTool
 from activities.tools.tool import Tool, ToolUse
 from activities.workspace import PathRefused, Workspace, WorkspacePlace
-from activities.workspace_tree import append_once, read_whole, walk
+from activities.workspace_tree import read_whole, walk
 from domain.tool_specs import Permission, ToolSpec
 
-FOLDER: Final = "memory"
-MAX_TOPIC_BYTES: Final = 1024 * 1024
 MAX_TOPICS: Final = 100
 DEFAULT_TOPIC: Final = "notes"
 
@@ -98,12 +95,10 @@ class _Memory:
     async def write(self, use: ToolUse) -> str:
         topic = str(use.arguments.get("topic", DEFAULT_TOPIC))
         path = f"{FOLDER}/{topic}.md"
-        mark = f"<!-- {hashlib.sha256(use.key.encode()).hexdigest()[:16]} -->"
-        note = _written(str(use.arguments["text"]), self._clock(), mark)
+        said, now = str(use.arguments["text"]), self._clock()
 
         def work() -> None:
-            place = self._workspace.place(use.caller.scope.text, path)
-            append_once(place, note.encode("utf-8", "replace"), mark.encode(), MAX_TOPIC_BYTES)
+            append_note(self._workspace.place(use.caller.scope.text, path), said, use.key, now)
 
         await in_workspace(path, work)
         return f"remembered in {path}"
@@ -141,17 +136,10 @@ class _Memory:
                 yield name.removesuffix(".md"), WorkspacePlace(place.folder, entry.parts)
 
 
-def _written(note: str, now: datetime, mark: str) -> str:
-    """A note as it stands in its file."""
-    stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
-    lines = [f" {line}" if line.startswith("## ") else line for line in note.strip().splitlines()]
-    return f"## {stamp} {mark}\n" + "\n".join(lines) + "\n\n"
-
-
 def _notes(topic: str, place: WorkspacePlace) -> Iterator[_Note]:
     """The notes of a file; what a person wrote above the first head is one too."""
     try:
-        content = read_whole(place, 2 * MAX_TOPIC_BYTES).decode("utf-8", "replace")
+        content = read_whole(place, 2 * MAX_FILE_BYTES).decode("utf-8", "replace")
     except PathRefused:
         return
     before, *rest = _HEAD.split(content)
