@@ -1,5 +1,6 @@
 """Fixtures for tests that need a running Tickless: one server and one set of workers a process."""
 
+import inspect
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,6 +8,7 @@ from xdist.remote import Producer
 
 from tests.support.harness import Harness, running_harness, running_server
 from tests.support.scheduling import HEAVY, StageScheduling
+from tests.support.time_limits import limited
 from worker.temporal_server import DevServer
 
 # Tests of many seconds come first, so that no processor is idle while the last of them runs.
@@ -14,8 +16,18 @@ _ORDER = ("chaos", "workflows", "integration", "replay", "unit")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests first that take long."""
+    """Put the tests first that take long, and limit those that could wait for ever."""
     items.sort(key=_rank)
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = limited(item.obj, _limit(item))
+
+
+def _limit(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    given = marker.args[0] if marker and marker.args else item.config.getini("timeout")
+    # Less than the limit of the runner, which counts the start of the stage too.
+    return float(given) * 0.75
 
 
 def _rank(item: pytest.Item) -> tuple[int, bool]:
