@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tickless-ready
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: help setup demo dev test test-fast check fuzz format bench clean lock
 

@@ -158,7 +158,8 @@ class CallPreparation:
         if stored:
             # Also during a pause: after it, another activity would ask for another answer.
             return Found(stored, earlier)
-        spec, last = choose_model(self._setting.chain, self._request.cooling)
+        chain = models_named(self._setting.chain, self._request.model)
+        spec, last = choose_model(chain, self._request.cooling)
         try:
             if self._refusal:
                 raise self._refusal
@@ -371,6 +372,19 @@ class CallPreparation:
             type=refusal.type,
             non_retryable=refusal.non_retryable,
         )
+
+
+def models_named(chain: Sequence[ModelSpec], name: str) -> Sequence[ModelSpec]:
+    """The models of a name, or of `provider/name`; all without one.
+
+    Raises:
+        ApplicationError: `model_refused`: there is none.
+    """
+    found = [spec for spec in chain if not name or name in {spec.name, spec.key}]
+    if name and not found:
+        message = f"no model of `models` is called {name!r}"
+        raise ApplicationError(message, type=MODEL_REFUSED, non_retryable=True)
+    return found
 
 
 def choose_model(chain: Sequence[ModelSpec], cooling: Collection[str]) -> tuple[ModelSpec, bool]:

@@ -23,10 +23,13 @@ from typing import Final
 import structlog
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
-from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
+from temporalio.api.workflowservice.v1 import (
+    ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
+)
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.converter import decode_typed_search_attributes
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import search_attributes as attributes
 from activities.changed_routines import ChangeMark, changed_at, changes_query, of_scope
@@ -205,14 +208,13 @@ class Candidates:
         """What visibility finds."""
         token = b""
         while True:
-            page = await self._client.workflow_service.list_workflow_executions(
+            page = await self._page(
                 ListWorkflowExecutionsRequest(
                     namespace=self._client.namespace,
                     page_size=PAGE_SIZE,
                     next_page_token=token,
                     query=query,
-                ),
-                timeout=PAGE_TIMEOUT,
+                )
             )
             for place, row in enumerate(page.executions):
                 if place % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
@@ -221,6 +223,16 @@ class Candidates:
             token = page.next_page_token
             if not token:
                 return
+
+    async def _page(self, request: ListWorkflowExecutionsRequest) -> ListWorkflowExecutionsResponse:
+        ask = self._client.workflow_service.list_workflow_executions
+        try:
+            return await ask(request, timeout=PAGE_TIMEOUT)
+        except RPCError as error:
+            if error.status != RPCStatusCode.CANCELLED:
+                raise
+            # Not by us: a connection or a shard of the server went away under the call.
+            return await ask(request, timeout=PAGE_TIMEOUT)
 
     async def _take_row(
         self,

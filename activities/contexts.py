@@ -22,7 +22,7 @@ from activities.model_requests import CallModel
 from activities.tool_offers import ToolOffer
 from activities.workspace import WorkspaceFiles
 from domain.call_prompts import CallPrompt, Window, call_prompt
-from domain.history import Said, conversation
+from domain.history import NO_RESULT, NOT_DECIDED, Said, conversation
 from domain.message_text import function_calls
 from domain.messages import Message
 from domain.model_chain import ModelSpec
@@ -58,7 +58,10 @@ class ThreadContext:
         if compaction and not asked and all(item.role != "user" for item in messages):
             question = ledger.threads.newest_by(thread_id, "user")
             messages = [*([question] if question else []), *messages]
-        return cls(conversation(messages), compaction)
+        said = conversation(messages)
+        if _has_open_calls(said) and ledger.jobs.waits_in(thread_id):
+            said = conversation(messages, NOT_DECIDED)
+        return cls(said, compaction)
 
     @property
     def summary(self) -> str:
@@ -71,6 +74,12 @@ class ThreadContext:
         return frozenset(
             call.call_id for item in self.said for call in function_calls(item.message)
         )
+
+
+def _has_open_calls(said: Sequence[Said]) -> bool:
+    return any(
+        item.message["role"] == "tool" and item.message["content"] == NO_RESULT for item in said
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,12 @@ Source: triggers-and-actions.md §9 and §10, DESIGN §6.
 Invariants:
     1. The ledger knows of a text before a channel does, and of an attempt before it is made.
     2. A run without texts is one transaction, every text adds one.
+    3. Who speaks in a session and comes late asks it first, because it may have been taken back for
+       a user meanwhile: what then is left to say is suppressed, but the result of a job, which the
+       run says when the session is its own again.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
@@ -18,20 +21,25 @@ from temporalio.exceptions import ApplicationError
 
 from activities.delivery_steps import DeliverySteps
 from activities.emitting import Emitter, tell_or_retry
-from activities.failures import DELIVERY_REFUSED, STORE_FAILED
+from activities.failures import DELIVERY_REFUSED, SESSION_LOST, STORE_FAILED
 from activities.heartbeats import beating
 from activities.messenger import Messenger
+from activities.sessions import SessionHolds
 from domain.deliveries import DeliveryStatus, Part, occurrence_id
 from domain.delivery_events import event_of_unknown
 from domain.emissions import EmittedEvent
 from domain.runs import RunRecord
-from domain.threads import Thread
+from domain.scopes import Scope
+from domain.session_requests import SessionHold, session_thread_id
+from domain.threads import Thread, ThreadKind
 
 if TYPE_CHECKING:
     # Heavy to import, and this module is imported for its payloads by every client.
     from activities.store import Store
 
 BEAT: Final = timedelta(seconds=3)
+# A session is taken back 10 s after its holder was told to let go.
+LATE_AFTER: Final = timedelta(seconds=5)
 
 
 class FinishRun(BaseModel):
@@ -43,6 +51,7 @@ class FinishRun(BaseModel):
         parts: Texts to deliver, in order.
         scope: Who may see the texts, where no thread says so.
         events: Told in this scope once the rest is done.
+        hold: The hold of the session in which they are said; null when in none.
     """
 
     record: RunRecord
@@ -50,6 +59,7 @@ class FinishRun(BaseModel):
     parts: list[Part] = []
     scope: str | None = None
     events: list[EmittedEvent] = []
+    hold: SessionHold | None = None
 
 
 class DeliveryReceipt(BaseModel):
@@ -84,7 +94,11 @@ class DeliveryActivities:
     """Writes runs to the ledger and delivers their texts."""
 
     def __init__(
-        self, store: "Store", messenger: Messenger, emitter: Emitter | None = None
+        self,
+        store: "Store",
+        messenger: Messenger,
+        emitter: Emitter | None = None,
+        holds: SessionHolds | None = None,
     ) -> None:
         """Take what is needed.
 
@@ -92,10 +106,12 @@ class DeliveryActivities:
             store: The ledger; stays its owner's.
             messenger: Sends the texts.
             emitter: Hears of texts whose fate nobody knows; null where nobody listens.
+            holds: Asks sessions; null where nobody speaks in one.
         """
         self._store = store
         self._messenger = messenger
         self._emitter = emitter
+        self._holds = holds
 
     @activity.defn
     async def finish_run(self, request: FinishRun) -> RunFinished:
@@ -107,15 +123,20 @@ class DeliveryActivities:
         Raises:
             ApplicationError: `delivery_refused`, to be retried after the delay it names, with the
                 `RunFinished` so far; `store_failed` from the store, or because another sender is at
-                one of the parts; `entity_silent` when nobody could be told of an unknown one.
+                one of the parts; `entity_silent` when nobody could be told of an unknown one, or
+                the session did not answer; `session_lost`, final, for the result of a job.
         """
         current = Delivering()
         messenger, run = self._messenger, request.record.id
         scope = request.thread.scope if request.thread else request.scope
         rows = [messenger.row(part, run, scope=scope) for part in request.parts]
-        steps = DeliverySteps(rows, messenger.may_be_repeated)
+        session = session_of(request.hold, scope or "", request.record.occurred_at)
+        steps = DeliverySteps(rows, messenger.may_be_repeated, session)
         reply_to = {occurrence_id(run, part.part): part.reply_to for part in request.parts}
         with beating(lambda: current, BEAT):
+            steps.revoked = await self._is_revoked(request)
+            if steps.revoked and request.record.job_id is not None:
+                raise session_lost(request.record.job_id)
             row = await self._store.write(steps.begin, request.record, request.thread)
             while row is not None:
                 current = Delivering(occurrence_id=row.occurrence_id)
@@ -129,6 +150,12 @@ class DeliveryActivities:
         if steps.held:
             raise self._refusal(steps, finished)
         return finished
+
+    async def _is_revoked(self, request: FinishRun) -> bool:
+        """Whether a user was given the session in which the parts are to be said."""
+        if self._holds is None or request.hold is None or not request.parts or not comes_late():
+            return False
+        return not await self._holds.stands(request.hold)
 
     async def _tell(self, steps: DeliverySteps, request: FinishRun) -> None:
         """Tell the event of each unknown text; who repeats the activity tells the same ones."""
@@ -160,3 +187,28 @@ class DeliveryActivities:
             type=DELIVERY_REFUSED,
             next_retry_delay=max(map(self._messenger.delay, waiting)),
         )
+
+
+def session_lost(job_id: str) -> ApplicationError:
+    """The end of an attempt to say a job's result in a session that a user has by now."""
+    message = f"the result of {job_id} waits: a user was given the session"
+    return ApplicationError(message, type=SESSION_LOST, non_retryable=True)
+
+
+def comes_late() -> bool:
+    """Whether this attempt comes so late that a session may have been taken back."""
+    info = activity.info()
+    return info.started_time - info.scheduled_time > LATE_AFTER
+
+
+def session_of(hold: SessionHold | None, scope: str, at: datetime) -> Thread | None:
+    """The thread of the session in which something is said; null where it is said in none."""
+    if hold is None or not scope:
+        return None
+    return Thread(
+        id=session_thread_id(Scope.of_text(scope), hold.key),
+        scope=scope,
+        session_key=hold.key,
+        kind=ThreadKind.SESSION,
+        created_at=at,
+    )

@@ -10,6 +10,9 @@ Invariants:
     3. Texts to one route go out in order: one that waits for another attempt holds back those after
        it, one that failed or is unknown does not.
     4. How a sending ended is kept whatever stands in the way of the next one.
+    5. Who lost the session it spoke in says nothing more: what was not tried yet, or refused, is
+       `suppressed`.
+    6. A run's last word is in the thread of the session in which it may have arrived.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +21,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from activities.open_calls import close_run_calls
-from domain.deliveries import SETTLED, Delivery, DeliveryStatus
+from domain.deliveries import FINAL_PART, SETTLED, Delivery, DeliveryStatus
 from domain.runs import RunRecord
 from domain.scopes import Route
-from domain.threads import Thread
+from domain.threads import Thread, ThreadMessage
 
 if TYPE_CHECKING:
     from activities.store import Ledger
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 SENDER_DIED: Final = (
     "the sender ended while it was sending; the text may have arrived and is not sent again"
 )
+GATE_REVOKED: Final = "a user had been given the session by then"
+_MAY_HAVE_ARRIVED: Final = frozenset({DeliveryStatus.SENT, DeliveryStatus.UNKNOWN})
 
 
 def never_repeated(_row: Delivery) -> bool:
@@ -58,21 +63,28 @@ class DeliverySteps:
         gone: Occurrence ids of the texts whose message to reply to exists no more.
         unknown: The texts of which nobody knows and which are not sent again, as they were found
             or ended.
+        revoked: A user has been given the session by now, so nothing more is sent.
     """
 
     def __init__(
-        self, rows: Sequence[Delivery], may_be_repeated: Callable[[Delivery], bool]
+        self,
+        rows: Sequence[Delivery],
+        may_be_repeated: Callable[[Delivery], bool],
+        session: Thread | None = None,
     ) -> None:
         """Take the texts.
 
         Args:
             rows: As they are before they are in the outbox.
             may_be_repeated: Whether a text that may have arrived may be sent again.
+            session: The thread of the session in which they are said; null when in none.
         """
         self.rows = list(rows)
         self.disturbed: Delivery | None = None
         self.gone: set[str] = set()
         self.unknown: list[Delivery] = []
+        self.revoked = False
+        self._session = session
         self._may_be_repeated = may_be_repeated
         self._at = 0
 
@@ -119,6 +131,7 @@ class DeliverySteps:
             self.gone.add(self.rows[self._at].occurrence_id)
         if ended.status == DeliveryStatus.UNKNOWN:
             self.unknown.append(self.rows[self._at])
+        self._keep(ledger, self.rows[self._at])
         self._at += 1
         return self._take(ledger)
 
@@ -139,11 +152,17 @@ class DeliverySteps:
     def _begins(self, ledger: "Ledger", row: Delivery) -> bool:
         """Begin an attempt if one may be made."""
         key = row.occurrence_id
-        if row.status == DeliveryStatus.UNKNOWN and not self._may_be_repeated(row):
+        if row.status == DeliveryStatus.UNKNOWN and not self._is_repeated(row):
             # Whoever sent it is gone; what it knew of the reason, if anything, stays.
             error = row.error or SENDER_DIED
             self.rows[self._at] = ledger.outbox.settle(key, row.status, error=error)
             self.unknown.append(self.rows[self._at])
+            self._keep(ledger, self.rows[self._at])
+            return False
+        if row.status == DeliveryStatus.PENDING and self.revoked:
+            self.rows[self._at] = ledger.outbox.settle(
+                key, DeliveryStatus.SUPPRESSED, error=GATE_REVOKED
+            )
             return False
         if row.status in SETTLED:
             return False
@@ -154,3 +173,22 @@ class DeliverySteps:
             return False
         self.rows[self._at] = begun
         return begun.status not in SETTLED
+
+    def _is_repeated(self, row: Delivery) -> bool:
+        return not self.revoked and self._may_be_repeated(row)
+
+    def _keep(self, ledger: "Ledger", row: Delivery) -> None:
+        """Add a run's last word to the session's thread, so that its user can speak of it."""
+        session = self._session
+        if session is None or row.part != FINAL_PART or row.status not in _MAY_HAVE_ARRIVED:
+            return
+        if not ledger.threads.ensure(session):
+            return
+        said = ThreadMessage(
+            id=row.occurrence_id,
+            thread_id=session.id,
+            role="assistant",
+            content=row.text,
+            created_at=row.created_at,
+        )
+        ledger.threads.append([said])

@@ -1,7 +1,8 @@
-"""Starting the runs that a message or an event fires.
+"""Starting the runs that a message or an event fires, and waking the goals that wait for one.
 
 Owns the way from an event to its runs: the list of who listens, the match, the start of each. What
-a run is started with is `domain.event_fires`'. Source: triggers-and-actions.md §2.
+a run is started with is `domain.event_fires`', goals are `activities.waiting_goals`'.
+Source: triggers-and-actions.md §2.
 
 Invariants:
     1. The same message or event starts the same runs, however often it is handed in.
@@ -26,6 +27,7 @@ from activities import search_attributes as attributes
 from activities.candidates import Candidates
 from activities.failures import ENTITY_SILENT
 from activities.runs import run_attributes
+from activities.waiting_goals import WaitingGoals
 from domain.emissions import EmittedEvent, ReceivedMessage
 from domain.event_fires import EventFire, event_fire, message_fire
 from domain.identifiers import RUNS_QUEUE
@@ -65,6 +67,7 @@ class Emitter:
     def __init__(self, client: Client, candidates: Candidates | None = None) -> None:
         self._client = client
         self._candidates = candidates or Candidates(client)
+        self._goals = WaitingGoals(client)
         self._gate = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def receive(
@@ -101,17 +104,20 @@ class Emitter:
         return await self._start(fires)
 
     async def emit(self, event: EmittedEvent, scope: str | None) -> Sequence[StartedFire]:
-        """Start the runs that an event fires.
+        """Start the runs that an event fires, and wake the goals that wait for it.
 
         Args:
             event: The event.
-            scope: Whose routines may hear of it; null is everybody's.
+            scope: Whose routines and goals may hear of it; null is everybody's.
 
         Raises:
             RPCError: Temporal is not reachable; some runs may have been started.
         """
         wanted = None if scope is None else attributes.capped(scope)
-        index = await self._candidates.current(TriggerType.SYSTEM_EVENT, wanted)
+        index, _ = await asyncio.gather(
+            self._candidates.current(TriggerType.SYSTEM_EVENT, wanted),
+            self._goals.wake([event], wanted),
+        )
         return await self._start(_fires_of(index, event, wanted))
 
     def prepare(self) -> None:
@@ -119,22 +125,27 @@ class Emitter:
         self._candidates.prepare(TriggerType.SYSTEM_EVENT, None)
 
     async def tell(self, events: Sequence[EmittedEvent], scope: str) -> None:
-        """Start the runs that events of runs fire.
+        """Start the runs that events of runs fire, and wake the goals that wait for one.
 
         Without lists of workflows it goes by the last one it had: runs do not wait for those.
 
         Raises:
-            RPCError: A run could not be started; telling it again starts the rest.
+            RPCError: A run could not be started, or a goal not woken; telling it again does it.
         """
         if not events or not scope:
             return
+        wanted = attributes.capped(scope)
+        index, _ = await asyncio.gather(
+            self._listeners(), self._goals.wake(events, wanted, fresh=False)
+        )
+        await self._start([fire for event in events for fire in _fires_of(index, event, wanted)])
+
+    async def _listeners(self) -> ListenerIndex:
         try:
-            index = await self._candidates.current(TriggerType.SYSTEM_EVENT, None)
+            return await self._candidates.current(TriggerType.SYSTEM_EVENT, None)
         except RPCError as error:
             _log.warning("events go by an old list of routines", error=str(error))
-            index = self._candidates.known(TriggerType.SYSTEM_EVENT, None)
-        wanted = attributes.capped(scope)
-        await self._start([fire for event in events for fire in _fires_of(index, event, wanted)])
+            return self._candidates.known(TriggerType.SYSTEM_EVENT, None)
 
     async def _start(self, fires: Sequence[tuple[Listener, EventFire]]) -> Sequence[StartedFire]:
         started = await asyncio.gather(

@@ -35,6 +35,7 @@ DELIVERY_REFUSED: Final = "delivery_refused"
 DELIVERY_UNKNOWN: Final = "delivery_unknown"
 STORE_FAILED: Final = "store_failed"
 ENTITY_SILENT: Final = "entity_silent"
+SESSION_LOST: Final = "session_lost"
 
 Detail = TypeVar("Detail", bound=BaseModel)
 
@@ -75,6 +76,8 @@ REACTIONS: Final = MappingProxyType(
         STORE_FAILED: Reaction.FAIL,
         # The entity has no worker or is busy: the same question again, as a normal activity.
         ENTITY_SILENT: Reaction.ASK_AGAIN,
+        # The result of a job waits for the session once more, and is said then.
+        SESSION_LOST: Reaction.ASK_AGAIN,
     }
 )
 

@@ -6,9 +6,12 @@ is `domain.job_events`'. Source: triggers-and-actions.md §6, §8 and §10, DESI
 Invariants:
     1. Everything here may be repeated: rows have natural keys, texts are in the outbox before they
        are sent, events have ids of their own.
-    2. A notice gets one attempt and never holds up a job; a result gets as many as a run's.
+    2. A notice gets one attempt and never holds up a job; a result gets as many as a run's. In a
+       session that was given to a user meanwhile it is not said: the job asks for it again.
     3. The row of an approval has all the arguments, masked: they are read from the conversation,
        because no payload carries them.
+    4. A conversation of a job's own begins with its task, word for word, before a model is called:
+       no later payload repeats it.
 """
 
 from datetime import UTC, datetime
@@ -20,21 +23,24 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 
 from activities import search_attributes as attributes
-from activities.deliveries import BEAT, Delivering
+from activities.deliveries import BEAT, Delivering, comes_late, session_lost, session_of
 from activities.delivery_steps import DeliverySteps, never_repeated
 from activities.emitting import Emitter, tell_or_retry
 from activities.failures import DELIVERY_REFUSED
 from activities.heartbeats import beating
 from activities.messenger import Messenger
 from activities.open_calls import close_job_calls
+from activities.sessions import SessionHolds
 from activities.tools.calls import read_call
 from domain.approvals import Approval
 from domain.deliveries import Delivery, DeliveryStatus, Part
 from domain.emissions import EmittedEvent
 from domain.jobs import JobRecord
+from domain.prompts import PromptFrame, UntrustedText, framed_prompt
 from domain.runs import RunRecord
+from domain.session_requests import SessionHold
 from domain.standing_grants import StandingGrant
-from domain.threads import Thread
+from domain.threads import Thread, ThreadMessage
 from domain.tool_specs import AskedCall
 
 if TYPE_CHECKING:
@@ -54,6 +60,16 @@ class CallPlace(BaseModel):
     arguments_chars: int = 0
 
 
+class JobOpening(BaseModel):
+    """What the conversation of a job begins with, besides its description.
+
+    `untrusted` are texts from outside, `nonce` marks them: a text that nobody can guess.
+    """
+
+    nonce: str
+    untrusted: list[UntrustedText] = []
+
+
 class PutJob(BaseModel):
     """How a job stands, and what is to be told.
 
@@ -61,24 +77,28 @@ class PutJob(BaseModel):
         record: Its row.
         thread: The conversation it works in; made if there is none.
         run: The row of the run it works for, written in the same transaction.
+        opening: With the description of `record`, what its conversation begins with.
         closing: No workflow carries the job any more: its row and its approvals are ended.
         approvals: Their rows.
         asked: Where the arguments of new ones are, by approval id.
         grants: What was allowed for good.
         notices: Texts that get one attempt.
         result: The text that nobody waits for: it gets as many attempts as a run's reply.
+        hold: The hold of the session in which the result is said; null when in none.
         events: Told in the job's scope.
     """
 
     record: JobRecord
     thread: Thread
     run: RunRecord | None = None
+    opening: JobOpening | None = None
     closing: bool = False
     approvals: list[Approval] = []
     asked: dict[str, CallPlace] = {}
     grants: list[StandingGrant] = []
     notices: list[Part] = []
     result: Part | None = None
+    hold: SessionHold | None = None
     events: list[EmittedEvent] = []
 
 
@@ -107,6 +127,7 @@ class JobActivities:
         *,
         start_notices: bool = True,
         registry: "ToolRegistry | None" = None,
+        holds: SessionHolds | None = None,
     ) -> None:
         """Take what is needed.
 
@@ -117,12 +138,14 @@ class JobActivities:
             start_notices: Setting of the same name.
             registry: The tools, which say what of their arguments is masked; null: approvals are
                 written with the arguments they come with.
+            holds: Asks sessions; null where nobody speaks in one.
         """
         self._store = store
         self._messenger = messenger
         self._emitter = emitter
         self._start_notices = start_notices
         self._registry = registry
+        self._holds = holds
 
     @activity.defn
     async def put_job(self, request: PutJob) -> None:
@@ -130,7 +153,9 @@ class JobActivities:
 
         Raises:
             ApplicationError: `delivery_refused`, to be retried after the delay it names;
-                `store_failed` from the store; `entity_silent` when nobody could be told.
+                `store_failed` from the store; `entity_silent` when nobody could be told, or the
+                session did not answer; `session_lost`, final, when a user has the session in which
+                the result was to be said.
         """
         current = Delivering()
         told = [item for item in request.notices if self._start_notices or item.part != START]
@@ -142,6 +167,8 @@ class JobActivities:
                 sent = await self._messenger.send_once(row)
                 row = await self._store.write(notices.go_on, sent)
             if request.result is not None:
+                if await self._is_revoked(request.hold):
+                    raise session_lost(request.record.id)
                 row = await self._store.write(result.enqueue)
                 while row is not None:
                     current = Delivering(occurrence_id=row.occurrence_id)
@@ -157,10 +184,21 @@ class JobActivities:
             self._messenger.row(part, record.run_id, f"{record.id}/{part.part}", scope=record.scope)
             for part in parts
         ]
-        return DeliverySteps(rows, never_repeated if once else self._messenger.may_be_repeated)
+        if once:
+            return DeliverySteps(rows, never_repeated)
+        session = session_of(request.hold, record.scope, record.created_at)
+        return DeliverySteps(rows, self._messenger.may_be_repeated, session)
+
+    async def _is_revoked(self, hold: SessionHold | None) -> bool:
+        """Whether a user was given the session in which the result is to be said."""
+        if self._holds is None or hold is None or not comes_late():
+            return False
+        return not await self._holds.stands(hold)
 
     def _begin(self, ledger: "Ledger", request: PutJob, steps: DeliverySteps) -> Delivery | None:
         ledger.threads.ensure(request.thread)
+        if request.opening is not None:
+            ledger.threads.append([_task(request.record, request.thread.id, request.opening)])
         if request.run is not None:
             ledger.runs.put(request.run)
         if request.closing:
@@ -197,3 +235,17 @@ class JobActivities:
             type=DELIVERY_REFUSED,
             next_retry_delay=max(map(self._messenger.delay, waiting)),
         )
+
+
+def _task(record: JobRecord, thread_id: str, opening: JobOpening) -> ThreadMessage:
+    """The first message of a job's conversation."""
+    text = framed_prompt(
+        record.description, PromptFrame(), nonce=opening.nonce, untrusted=opening.untrusted
+    )
+    return ThreadMessage(
+        id=f"{record.id}/task",
+        thread_id=thread_id,
+        role="user",
+        content=text,
+        created_at=record.created_at,
+    )

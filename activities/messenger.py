@@ -101,8 +101,17 @@ class Messenger:
         channel, _ = self._channel_of(row.route)
         return timedelta(seconds=channel.retry_seconds * RETRY_FACTOR ** (row.attempts - 1))
 
+    def speaks(self, route: Route) -> bool:
+        """Whether a text to a route can be marked as one to be spoken."""
+        return self._channel_of(route)[0].speaks
+
     async def send(
-        self, row: Delivery, reply_to: str | None = None, *, last: bool = False
+        self,
+        row: Delivery,
+        reply_to: str | None = None,
+        *,
+        last: bool = False,
+        audio_as_voice: bool = False,
     ) -> Sending:
         """Hand a text to its channel, once.
 
@@ -110,6 +119,7 @@ class Messenger:
             row: The text, its attempt counted.
             reply_to: The message to send it under, where the channel can.
             last: A refusal is final.
+            audio_as_voice: To be spoken, where the channel can.
         """
         channel, route = self._channel_of(row.route)
         message = Outgoing(
@@ -120,6 +130,7 @@ class Messenger:
             part=row.part,
             repeated=row.attempts > 1,
             reply_to=reply_to if channel.threads else None,
+            audio_as_voice=audio_as_voice and channel.speaks,
         )
         try:
             message_id, gone = await _sent(channel, message)

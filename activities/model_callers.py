@@ -1,4 +1,4 @@
-"""For whom a model is called: a run, a turn of a chat or a job.
+"""For whom a model is called: a run, a turn of a chat, a job or a goal.
 
 Owns which row of the ledger a caller is, what a call's row says of it, and whose budgets it uses.
 Source: triggers-and-actions.md §10 and §11.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from temporalio.exceptions import ApplicationError
 
 from activities.failures import PROMPT_REFUSED
-from activities.model_requests import CallModel
+from activities.model_requests import CallModel, GoalCaller
 from domain.jobs import JobRecord
 from domain.runs import RunRecord
 from domain.turns import TurnRecord
@@ -26,15 +26,15 @@ class Caller:
     """Who calls.
 
     Attributes:
-        record: Its row.
+        record: Its row; a goal has none.
         run_id: The run that calls or works through a job.
         turn_id: The turn that calls.
         job_id: The job that calls.
-        goal_id: The goal whose iteration the job is.
+        goal_id: The goal that calls, or whose iteration the job is.
         routine_id: The routine of the run.
     """
 
-    record: RunRecord | TurnRecord | JobRecord
+    record: RunRecord | TurnRecord | JobRecord | GoalCaller
     run_id: str | None = None
     turn_id: str | None = None
     job_id: str | None = None
@@ -48,9 +48,10 @@ class Caller:
         Raises:
             ApplicationError: Nobody calls, or more than one does.
         """
-        given = [item for item in (request.run, request.turn, request.job) if item is not None]
+        callers = (request.run, request.turn, request.job, request.goal)
+        given = [item for item in callers if item is not None]
         if len(given) != 1:
-            message = f"a model call needs exactly one of run, turn and job, not {len(given)}"
+            message = f"a model call needs exactly one of run, turn, job and goal, not {len(given)}"
             raise ApplicationError(message, type=PROMPT_REFUSED, non_retryable=True)
         match given[0]:
             case RunRecord() as run:
@@ -65,11 +66,13 @@ class Caller:
                     goal_id=job.goal_id,
                     routine_id=job.routine_id,
                 )
+            case GoalCaller() as goal:
+                return cls(goal, job_id=goal.job_id, goal_id=goal.goal_id)
 
     @property
     def id(self) -> str:
-        """The id of its row."""
-        return self.record.id
+        """The id of its row, or of the goal."""
+        return self.record.goal_id if isinstance(self.record, GoalCaller) else self.record.id
 
     def put(self, ledger: "Ledger", thread_id: str) -> None:
         """Write its row, with the thread it speaks in.
@@ -84,3 +87,5 @@ class Caller:
                 ledger.turns.put(turn.model_copy(update={"thread_id": thread_id}))
             case JobRecord() as job:
                 ledger.jobs.put(job.model_copy(update={"thread_id": thread_id}))
+            case GoalCaller():
+                pass  # its jobs have rows

@@ -6,13 +6,14 @@ Source: chat-policies.md §7.3, triggers-and-actions.md §5.
 
 Invariants:
     1. However a request ends, its row is settled once and its connection is closed. An answer is
-       stored in the same transaction.
+       stored in the same transaction, and told also to a caller who cancels meanwhile.
     2. Every error is an `ApplicationError` with a `ModelFailure`; only cancellation passes.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,8 @@ STILL_TOO_LONG: Final = "The conversation is too long for the model, also after 
 TRUNCATED: Final = "cut by the token limit"
 # Each compaction costs a refused request; what two do not mend a third does not.
 MAX_COMPACTIONS: Final = 2
+# How long a caller who cancels waits for an answer that is being stored, as the store itself does.
+_STORED_WITHIN: Final = timedelta(seconds=2)
 
 _TYPES: Final[Mapping[NextStep, str]] = MappingProxyType(
     {
@@ -140,7 +143,16 @@ class ModelCall:
         except ProviderError as error:
             spent = await self._settle_failed(error.message, unbilled=error.unbilled)
             raise self._failed(error, spent) from None
-        return await self._booked(completion, said)
+        booking = asyncio.create_task(self._booked(completion, said))
+        try:
+            return await asyncio.shield(booking)
+        except asyncio.CancelledError:
+            # What is being stored is an answer, and told as such if that does not take long.
+            await asyncio.wait([booking], timeout=_STORED_WITHIN.total_seconds())
+            if not booking.done():
+                booking.cancel()
+                raise
+            return booking.result()
 
     async def _booked(
         self,

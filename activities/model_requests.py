@@ -25,13 +25,21 @@ from domain.turns import TurnRecord
 ANSWER_BYTES: Final = 256 * 1024
 
 
+class GoalCaller(BaseModel):
+    """A goal that calls beside its iterations; `job_id` is its newest one."""
+
+    goal_id: str
+    job_id: str | None = None
+
+
 class CallModel(BaseModel):
-    """A call of a model; exactly one of `run`, `turn` and `job` says for whom.
+    """A call of a model; exactly one of `run`, `turn`, `job` and `goal` says for whom.
 
     Attributes:
         run: The run's record, for the ledger.
         turn: The turn's record.
         job: The job's record.
+        goal: The goal, and where its cost is counted.
         thread: The conversation it continues; made if there is none.
         prompt: What a user or the routine's author says, kept in the thread; null: the thread as it
             stands is answered, as after the results of tools.
@@ -53,11 +61,15 @@ class CallModel(BaseModel):
         max_tokens_total: The most tokens that the run may use, in and out.
         recovery: 1, 2: the same call was lost with its worker so many times before. It has the same
             answer, but each time its own rows and reservations.
+        model: Only this one of the chain, by `name` or `provider/name`; empty: any.
+        key: What the ids of its rows begin with; empty: the workflow's id, which has to be one that
+            never comes again.
     """
 
     run: RunRecord | None = None
     turn: TurnRecord | None = None
     job: JobRecord | None = None
+    goal: GoalCaller | None = None
     thread: Thread
     prompt: str | None = None
     frame: PromptFrame | None = None
@@ -76,6 +88,8 @@ class CallModel(BaseModel):
     max_cost_micros: int | None = None
     max_tokens_total: int | None = None
     recovery: int = 0
+    model: str = ""
+    key: str = ""
 
 
 class ModelAnswer(BaseModel):

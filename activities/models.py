@@ -128,7 +128,7 @@ class ModelActivities:
             chain=list(chain),
             prices=prices,
             config=config,
-            summarizer=_summarizer(chain, config.summarization_model),
+            summarizer=named_model(chain, config.summarization_model, "summarization_model"),
             limits=self._limits,
             hidden=HiddenCalls(store, self._providers, prices, notes, config),
             announcer=announcer,
@@ -147,7 +147,8 @@ class ModelActivities:
                 was called, and a `BudgetRefusal` if a budget refused that.
         """
         # A session goes on as a new execution, in which activity ids begin anew; turns do not.
-        attempt = Attempt(request.turn.id if request.turn else None, request.recovery)
+        owner = request.turn.id if request.turn else request.key
+        attempt = Attempt(owner or None, request.recovery)
         files = await self._workspace.read(request.thread.scope, request.context_paths)
         refusal = await self._refusal()
         maker = PromptMaker(request, files, self._offered(request), self._setting.config)
@@ -245,8 +246,12 @@ class ModelActivities:
             await tell_or_log(self._emitter, [event], request.thread.scope)
 
 
-def _summarizer(chain: Sequence[ModelSpec], name: str) -> ModelSpec | None:
-    """The model of a name, or of `provider/name`; null without one."""
+def named_model(chain: Sequence[ModelSpec], name: str, field: str) -> ModelSpec | None:
+    """The model of a name, or of `provider/name`; null without one.
+
+    Raises:
+        DomainError: `invalid_field` on the setting that names it.
+    """
     if not name:
         return None
     for spec in chain:
@@ -255,8 +260,8 @@ def _summarizer(chain: Sequence[ModelSpec], name: str) -> ModelSpec | None:
     accepted = [spec.name for spec in chain]
     raise DomainError(
         ErrorKind.INVALID_FIELD,
-        "summarization_model",
-        f"summarization_model must be one of `models`, not {name!r}",
+        field,
+        f"{field} must be one of `models`, not {name!r}",
         accepted,
     )
 

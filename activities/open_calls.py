@@ -1,4 +1,4 @@
-"""The calls that nobody ends any more: those of a run or a job that has ended without them.
+"""The calls that nobody ends any more: those of a run, a turn or a job that has ended without them.
 
 Owns what becomes of them in the ledger, in the transaction that ends their owner: rows that say
 `started` though no attempt is left to find them, and arguments that only the end of a call would
@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 from activities.tools.calls import action_id, result_id
 from domain.jobs import JobRecord, JobStatus, job_workflow_id
 from domain.message_text import FunctionCall, function_calls
-from domain.redaction import redact_text
+from domain.redaction import redact, redact_text
 from domain.runs import RunRecord, RunStatus
+from domain.turns import TurnRecord, TurnStatus
 
 if TYPE_CHECKING:
     from activities.store import Ledger
 
 _RUN_WITHOUT_ANSWER: Final = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED})
+_TURN_WITHOUT_ANSWER: Final = frozenset({TurnStatus.FAILED, TurnStatus.CANCELLED})
 _JOB_WITHOUT_ANSWER: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 
 
@@ -39,6 +41,17 @@ def close_run_calls(ledger: "Ledger", record: RunRecord, now: datetime) -> None:
         _mask_unended(ledger, record.workflow_id)
 
 
+def close_turn_calls(ledger: "Ledger", record: TurnRecord, now: datetime) -> None:
+    """Settle the calls of a turn that ended without an answer.
+
+    Raises:
+        StoreError: The database failed.
+    """
+    if record.status in _TURN_WITHOUT_ANSWER:
+        ledger.actions.close_of_turn(record.id, now)
+        _mask_unended(ledger, record.id)
+
+
 def close_job_calls(ledger: "Ledger", record: JobRecord, now: datetime) -> None:
     """Settle the calls of a job that ended without an answer.
 
@@ -50,9 +63,9 @@ def close_job_calls(ledger: "Ledger", record: JobRecord, now: datetime) -> None:
         _mask_unended(ledger, job_workflow_id(record.id))
 
 
-def _mask_unended(ledger: "Ledger", workflow_id: str) -> None:
-    """Mask the calls without a result in the last answer of a workflow: it has no others."""
-    answer = ledger.threads.newest_answer(f"{workflow_id}/")
+def _mask_unended(ledger: "Ledger", owner: str) -> None:
+    """Mask the calls without a result in the last answer of an owner: it has no others."""
+    answer = ledger.threads.newest_answer(f"{owner}/")
     if answer is None:
         return
     for call in function_calls({"tool_calls": answer.tool_calls}):
@@ -68,7 +81,8 @@ def _mask_unended(ledger: "Ledger", workflow_id: str) -> None:
 def _shown(call: FunctionCall, masked: dict[str, Any]) -> str:
     """The arguments as they may stay; what its tool declares sensitive is known from its row."""
     try:
-        differs = bool(masked) and json.loads(call.arguments) != masked
+        given = json.loads(call.arguments)
+        shown = masked or redact(given)
     except (ValueError, RecursionError):
-        differs = False
-    return json.dumps(masked, ensure_ascii=False) if differs else redact_text(call.arguments)
+        return redact_text(call.arguments)
+    return redact_text(call.arguments if given == shown else json.dumps(shown, ensure_ascii=False))

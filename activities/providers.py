@@ -201,8 +201,11 @@ def _unseen(_piece: str) -> None:
 
 
 def _text(delta: ChoiceDelta | None) -> str:
-    """The piece of text in a chunk; some servers send a last one without any delta."""
-    return (delta.content or "") if delta else ""
+    """The piece of text in a chunk; some servers send a last one without any delta.
+
+    The words in which a model declines are an answer, too: they come in a field of their own.
+    """
+    return (delta.content or delta.refusal or "") if delta else ""
 
 
 def _calls(delta: ChoiceDelta | None) -> list[ChoiceDeltaToolCall]:

@@ -5,23 +5,37 @@ Owns the calls. Who gets the session is `domain.lease_queue`'s. Source: DESIGN Â
 Invariant: every call can be repeated: the session answers by request id, the update id is fixed.
 """
 
+from datetime import timedelta
+from typing import Final
+
 from temporalio import activity
-from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowQueryFailedError
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
 )
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities import search_attributes as attributes
 from activities.entity_updates import EntityUpdates, retryable_if_silent, update_patience
+from activities.failures import ENTITY_SILENT
 from activities.lease_requests import request_lease
 from activities.runs import RunIds, is_workflow_closed
 from domain.errors import DomainError
 from domain.identifiers import ENTITIES_QUEUE, session_workflow_id
 from domain.lease_queue_state import LeaseAnswer, RequestLease
 from domain.session import gate_key
-from domain.session_requests import RequestSession, SessionState
+from domain.session_requests import (
+    AskHold,
+    HoldAnswer,
+    RequestSession,
+    SessionHold,
+    SessionState,
+)
+
+ASK_WITHIN: Final = timedelta(seconds=5)
 
 
 class SessionActivities:
@@ -82,3 +96,31 @@ class SessionActivities:
             )
         except DomainError as error:
             raise retryable_if_silent(error) from error
+
+
+class SessionHolds:
+    """Asks sessions whether who speaks in them still may."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def stands(self, hold: SessionHold) -> bool:
+        """Whether a hold was not taken back; one of which no session is left stands.
+
+        Raises:
+            ApplicationError: `entity_silent`, retryable, when the session did not answer.
+        """
+        session = self._client.get_workflow_handle(session_workflow_id(hold.key))
+        try:
+            answer: HoldAnswer = await session.query(
+                "holds",
+                AskHold(token=hold.token),
+                result_type=HoldAnswer,
+                rpc_timeout=ASK_WITHIN,
+            )
+        except (RPCError, WorkflowQueryFailedError) as error:
+            if isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND:
+                return True
+            message = f"session {hold.key!r} did not say who holds it: {error}"
+            raise ApplicationError(message, type=ENTITY_SILENT) from error
+        return answer.held

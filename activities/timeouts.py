@@ -53,6 +53,8 @@ TOOL_RETRY: Final = RetryPolicy(
 )
 # What is offered is looked up in milliseconds; a dead sandbox engine takes seconds to be sure of.
 OFFER_START_TO_CLOSE: Final = timedelta(seconds=30)
+# A user waits for an answer: where nobody serves tools, it is given without.
+CHAT_OFFER_SCHEDULE_TO_CLOSE: Final = timedelta(seconds=5)
 
 # Sending is short; five refusals spread over 15 minutes are counted in the outbox, not here.
 DELIVERY_START_TO_CLOSE: Final = timedelta(minutes=2)

@@ -11,7 +11,7 @@ Invariants:
     3. The answer is read from the thread: it does not travel through the history once more.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
@@ -24,7 +24,8 @@ from activities.emitting import Emitter, tell_or_retry
 from activities.failures import DELIVERY_REFUSED, STORE_FAILED
 from activities.heartbeats import beating
 from activities.messenger import Messenger
-from domain.chat_replies import ChatReply, ReplyTo, chat_reply, failure_part
+from activities.open_calls import close_turn_calls
+from domain.chat_replies import NO_VOICE, ChatReply, ReplyTo, chat_reply, failure_part
 from domain.chat_settings import SessionRules
 from domain.deliveries import Delivery, DeliveryStatus, Part, occurrence_id
 from domain.delivery_events import event_of_unknown
@@ -144,6 +145,8 @@ class TurnActivities:
         """
         reply = await self._reply(request)
         record = _concluded(request.record, reply)
+        if reply.audio_as_voice and not self._messenger.speaks(request.to.route):
+            record = record.model_copy(update={"warnings": [*record.warnings, NO_VOICE]})
         parts = [reply.part] if reply.part else []
         rows = [self._row(part, record.id, request.thread.scope) for part in parts]
         steps = DeliverySteps(rows, self._messenger.may_be_repeated)
@@ -153,7 +156,9 @@ class TurnActivities:
             while row is not None:
                 current = Delivering(occurrence_id=row.occurrence_id)
                 last = row.attempts >= TURN_ATTEMPTS
-                sent = await self._messenger.send(row, parts[0].reply_to, last=last)
+                sent = await self._messenger.send(
+                    row, parts[0].reply_to, last=last, audio_as_voice=reply.speaks
+                )
                 row = await self._store.write(steps.go_on, sent)
         self._check(steps)
         await self._tell(steps)
@@ -230,12 +235,11 @@ def _concluded(record: TurnRecord, reply: ChatReply) -> TurnRecord:
     """The turn as its answer makes it."""
     if record.status != TurnStatus.ANSWERED:
         return record
-    concluded = record.model_copy(update={"warnings": [*record.warnings, *reply.warnings]})
     if reply.error is not None:
-        return concluded.model_copy(update={"status": TurnStatus.FAILED, "error": reply.error})
+        return record.model_copy(update={"status": TurnStatus.FAILED, "error": reply.error})
     if reply.part is None:
-        return concluded.model_copy(update={"status": TurnStatus.SILENT})
-    return concluded.model_copy(update={"summary": reply.part.text.strip()[:SUMMARY_CHARS]})
+        return record.model_copy(update={"status": TurnStatus.SILENT})
+    return record.model_copy(update={"summary": reply.part.text.strip()[:SUMMARY_CHARS]})
 
 
 def _begin(
@@ -244,6 +248,7 @@ def _begin(
     """Write all that is known, then take the text."""
     ledger.threads.ensure(request.thread)
     ledger.turns.put(record)
+    close_turn_calls(ledger, record, datetime.now(UTC))
     ledger.inbound.put(request.inbound)
     said = _said(ledger, request)
     if said:

@@ -1,6 +1,6 @@
 """`make bench`: every measurement of this folder, printed with the goal it has.
 
-python -m benchmarks [prompts|runs|sessions|due|idle|events|schedules|startup …] [--count N]
+python -m benchmarks [prompts|runs|sessions|jobs|due|idle|events|schedules|startup …] [--count N]
                      [--routines N] [--seconds S] [--listeners N]
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.events import measure_events
 from benchmarks.events import summary as event_summary
+from benchmarks.jobs import compare_jobs
 from benchmarks.measuring import memory_mib
 from benchmarks.prompts import measure_prompts
 from benchmarks.prompts import summary as prompt_summary
@@ -25,7 +26,18 @@ from benchmarks.webhooks import compare_webhooks
 from domain.identifiers import SERVED_QUEUES
 from tests.support.harness import Harness, running_harness, running_server
 
-NAMES = ("schedules", "startup", "prompts", "runs", "sessions", "webhooks", "due", "idle", "events")
+NAMES = (
+    "schedules",
+    "startup",
+    "prompts",
+    "runs",
+    "sessions",
+    "jobs",
+    "webhooks",
+    "due",
+    "idle",
+    "events",
+)
 
 
 @asynccontextmanager
@@ -66,12 +78,27 @@ async def report_sessions(count: int) -> None:
         delays = await interrupt_milliseconds(harness)
     print(f"floor, update and activity    {summary(report.floor)}")
     print(f"message to model request      {summary(report.sessions)}")
-    print(f"session / floor, p50          {report.ratio:6.2f}   (goal 1.5 at most)")
+    print(f"accepted to model request     {summary(report.accepted)}")
+    print(f"accepted / floor, p50         {report.accepted_ratio:6.2f}   (goal 1.5 at most)")
+    print(f"sent / floor, p50             {report.ratio:6.2f}")
     print(
         f"history of a turn             {report.bytes_each:6.0f} bytes,"
         f" {report.events_each:.0f} events   (goal 8000 bytes at most)"
     )
     print(f"message to closed connection  {summary(delays)}   (goal p99 300 ms)")
+
+
+async def report_jobs() -> None:
+    """Rounds of jobs against a raw workflow of the same activities."""
+    async with running() as (harness, pid):
+        report = await compare_jobs(harness, pid)
+    print(f"raw round, model and tool     {summary(report.floor)}")
+    print(f"round of a job                {summary(report.jobs)}")
+    print(f"job / raw, p50                {report.ratio:6.2f}   (goal 1.6 at most)")
+    print(f"job / raw, CPU                {report.cpu_ratio:6.2f}")
+    print(
+        f"events of a round             {report.jobs_events:6.1f}   (raw {report.floor_events:.1f})"
+    )
 
 
 async def report_due(count: int) -> None:
@@ -156,6 +183,8 @@ async def main(names: list[str], count: int, routines: int, seconds: float, list
         await report_runs(count)
     if "sessions" in names:
         await report_sessions(count)
+    if "jobs" in names:
+        await report_jobs()
     if "webhooks" in names:
         await report_webhooks(count)
     if "due" in names:

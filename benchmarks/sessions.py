@@ -29,10 +29,14 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class SessionReport:
-    """Milliseconds from sending to the start of the work, ours and the floor's; bytes a turn."""
+    """Milliseconds from sending to the start of the work, ours and the floor's; bytes a turn.
+
+    `accepted` is from the answer to the sender, which is when the message is safe.
+    """
 
     floor: list[float]
     sessions: list[float]
+    accepted: list[float]
     bytes_each: float
     events_each: float
 
@@ -40,6 +44,11 @@ class SessionReport:
     def ratio(self) -> float:
         """Ours over the floor, at the median."""
         return quantile(self.sessions, 0.5) / quantile(self.floor, 0.5)
+
+    @property
+    def accepted_ratio(self) -> float:
+        """Ours since the answer to the sender, over the whole floor, at the median."""
+        return quantile(self.accepted, 0.5) / quantile(self.floor, 0.5)
 
 
 @workflow.defn(name="RawSession")
@@ -98,6 +107,7 @@ async def compare_sessions(harness: Harness, count: int) -> SessionReport:
     """Send so many messages to a session and to the raw workflow, one after the other."""
     floor: list[float] = []
     sessions: list[float] = []
+    accepted: list[float] = []
     chat = conversation(harness, Reply("Yes, certainly.", chunks=1))
     await chat.send("Hello")
     await chat.settled("m1")
@@ -108,11 +118,14 @@ async def compare_sessions(harness: Harness, count: int) -> SessionReport:
         before = (await chat.handle.describe()).raw_description.workflow_execution_info
         for number in range(count):
             floor.append(await _floor_once(starts, raw, number))
-            sessions.append(await _once(chat))
+            since_sent, since_accepted = await _once(chat)
+            sessions.append(since_sent)
+            accepted.append(since_accepted)
     after = (await chat.handle.describe()).raw_description.workflow_execution_info
     return SessionReport(
         floor,
         sessions,
+        accepted,
         (after.history_size_bytes - before.history_size_bytes) / count,
         (after.history_length - before.history_length) / count,
     )
@@ -126,7 +139,8 @@ async def _floor_once(starts: _Starts, raw: WorkflowHandle[Any, Any], number: in
     return (starts.at[number] - begun) * 1e3
 
 
-async def _once(chat: Conversation) -> float:
+async def _once(chat: Conversation) -> tuple[float, float]:
+    """Send a message; milliseconds to its model request since it was sent, and accepted."""
     models = chat.harness.models
     asked = len(models.calls)
     message = chat.message("A question of usual length, as people ask it:")
@@ -134,10 +148,11 @@ async def _once(chat: Conversation) -> float:
     await chat.handle.execute_update(
         "send", message, id=message.message_id, result_type=MessageAccepted
     )
+    accepted = time.monotonic()
     await models.wait_for(lambda: len(models.calls) > asked)
-    milliseconds = (models.calls[asked].received_at - begun) * 1e3
+    asked_at = models.calls[asked].received_at
     await chat.settled(message.message_id)
-    return milliseconds
+    return (asked_at - begun) * 1e3, max(0.0, asked_at - accepted) * 1e3
 
 
 async def interrupt_milliseconds(harness: Harness, count: int = 60) -> list[float]:

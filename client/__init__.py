@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from client.approvals import ApprovalList, Approvals
     from client.context import CallerContext
+    from client.goal_reader import GoalAnswer, GoalList
+    from client.goals import GoalCreated, Goals
     from client.job_reader import JobAnswer, JobList
     from client.jobs import Jobs, JobStarted
     from client.manifests import Applied, Export, Manifest, Manifests, Plan
@@ -32,6 +34,10 @@ _HOMES = {
     "DomainError": "domain.errors",
     "ErrorKind": "domain.errors",
     "Export": "client.manifests",
+    "GoalAnswer": "client.goal_reader",
+    "GoalCreated": "client.goals",
+    "GoalList": "client.goal_reader",
+    "Goals": "client.goals",
     "JobAnswer": "client.job_reader",
     "JobList": "client.job_reader",
     "JobStarted": "client.jobs",
@@ -66,6 +72,10 @@ __all__ = [
     "DomainError",
     "ErrorKind",
     "Export",
+    "GoalAnswer",
+    "GoalCreated",
+    "GoalList",
+    "Goals",
     "JobAnswer",
     "JobList",
     "JobStarted",

@@ -6,7 +6,8 @@ while that is open, and decided by an update of the job. Source: triggers-and-ac
 Invariants:
     1. Whoever calls sees and decides the approvals of its own scope; setting `approvers` narrows
        who decides.
-    2. The same decision again changes nothing, also when the job has ended meanwhile.
+    2. The same decision again changes nothing, also when the job has ended meanwhile. Whether
+       something is allowed for good is decided while its job is there.
 """
 
 import asyncio
@@ -118,8 +119,8 @@ class Approvals:
 
         Raises:
             DomainError: `invalid_field` on `decision`, `reason`, `digest` or `always`;
-                `permission_denied` on `approvers`; `not_found`; `conflict` on `digest` or
-                `status`.
+                `permission_denied` on `approvers`; `not_found`; `conflict` on `digest`,
+                `status`, or `always` when the job has ended.
         """
         said = {"decision": decision, "reason": reason, "digest": digest, "always": always}
         return await self.decide_body(approval_id, said)
@@ -183,6 +184,12 @@ class Approvals:
             raise DomainError(ErrorKind.CONFLICT, "digest", message)
         if approval.status not in _DECIDED[said.decision]:
             raise _too_late(approval)
+        if said.always:
+            message = (
+                "always must be false: the job has ended, so nobody allows its tool for good; "
+                "decide so when a run asks again"
+            )
+            raise DomainError(ErrorKind.CONFLICT, "always", message, ["false"])
         return approval
 
     async def _row(self, approval_id: str) -> Approval:

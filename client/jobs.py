@@ -6,6 +6,7 @@ triggers-and-actions.md §6.
 Invariant: whoever calls sees and changes the jobs of its own scope.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from ulid import ULID
 
+from activities import search_attributes as attributes
 from activities.entity_updates import EntityUpdates
 from activities.jobs import job_attributes
 from client.connection import translated
@@ -33,13 +35,15 @@ from domain.guardrails import content_hash
 from domain.identifiers import RUNS_QUEUE
 from domain.job_bodies import read_cancel, read_message
 from domain.job_create import new_job
-from domain.job_messages import JobView, SteerJob, refused_by_status
+from domain.job_messages import JobStage, JobView, SteerJob, refused_by_status
 from domain.job_state import JobState
-from domain.jobs import JobStatus, job_workflow_id
+from domain.jobs import SESSION_PREFIX, TERMINAL_STATUSES, JobStatus, job_workflow_id
 from domain.runs import hex32
 from workflows.job import Job
 
 PATIENCE: Final = timedelta(seconds=10)
+# How often a job that is waited for is asked whether only its chat keeps it.
+LOOK_EVERY: Final = timedelta(seconds=2)
 MEMO_DIGEST: Final = "body_sha256"
 
 
@@ -72,13 +76,14 @@ class Jobs:
         self._reader = JobReader(temporal, context, links)
 
     async def create(
-        self, body: Mapping[str, object], *, idempotency_key: str | None = None
+        self, body: Mapping[str, object], *, idempotency_key: str | None = None, hop: int = 0
     ) -> JobStarted:
         """Start a job.
 
         Args:
             body: `title`, `description`, `max_iterations`, `guardrails` (`domain.job_create`).
             idempotency_key: Makes a repetition the same job.
+            hop: Of what started it, so that what its events fire ends somewhere.
 
         Raises:
             DomainError: What is wrong with the body; `conflict` on `idempotency_key`.
@@ -95,7 +100,7 @@ class Jobs:
             user_id=actor,
             now=datetime.now(UTC),
             limits=self._limits,
-        )
+        ).model_copy(update={"hop": hop, "result_session": self._chat()})
         await self._tools.check_named(start.allowed_tools or ())
         record, digest = start.record, content_hash(given)
         workflow_id = job_workflow_id(record.id)
@@ -139,16 +144,23 @@ class Jobs:
         return await self._reader.get(job_id)
 
     async def wait(self, job_id: str) -> JobAnswer:
-        """Wait for the end of a job.
+        """Wait for the end of a job, though its result may wait for the chat (stage `session`).
 
         Raises:
             DomainError: `not_found`; `unavailable` when no worker answers.
         """
         if await self._reader.status(job_id) == WorkflowExecutionStatus.RUNNING:
             handle = self._temporal.get_workflow_handle(job_workflow_id(job_id))
-            # How it was ended from outside is told below.
-            with translated(job_id), suppress(WorkflowFailureError):
-                await handle.result()
+            closed = asyncio.ensure_future(handle.result())
+            try:
+                while not closed.done() and not await self._waits_for_its_chat(job_id):
+                    await asyncio.wait({closed}, timeout=LOOK_EVERY.total_seconds())
+                if closed.done():
+                    # How it was ended from outside is told below.
+                    with translated(job_id), suppress(WorkflowFailureError):
+                        await closed
+            finally:
+                closed.cancel()
         return await self._reader.get(job_id)
 
     async def pause(self, job_id: str) -> JobAnswer:
@@ -197,7 +209,7 @@ class Jobs:
             key: Makes a repetition the same message.
 
         Raises:
-            DomainError: `not_found`; on `text`; `conflict` on `status`.
+            DomainError: `not_found`; on `text`; `conflict` on `status` or `idempotency_key`.
         """
         return await self.send_body(job_id, {"text": text}, key=key)
 
@@ -205,21 +217,33 @@ class Jobs:
         self, job_id: str, body: Mapping[str, object], *, key: str | None = None
     ) -> JobAnswer:
         """The same from a JSON object."""
-        request = SteerJob(text=read_message(checked_object(body)))
-        # Temporal knows an update by its id: the same one again is answered, and not done again.
         unique = hex32(f"{preferred_id(self._context.actor())}\n{key}") if key else None
-        return await self._tell(job_id, "steer", request, "a message", unique)
+        request = SteerJob(text=read_message(checked_object(body)), key=unique)
+        return await self._tell(job_id, "steer", request, "a message")
 
     # Inside
 
-    async def _tell(
-        self,
-        job_id: str,
-        update: str,
-        arg: BaseModel | None,
-        what: str,
-        update_id: str | None = None,
-    ) -> JobAnswer:
+    async def _waits_for_its_chat(self, job_id: str) -> bool:
+        """Whether a job has ended, is written down, and only its result is not said yet."""
+        handle = self._temporal.get_workflow_handle(job_workflow_id(job_id))
+        try:
+            with translated(job_id):
+                found = (await handle.describe()).typed_search_attributes
+            if found.get(attributes.STATUS) not in TERMINAL_STATUSES:
+                # Asked of the server alone: a job may be waited for all day.
+                return False
+            return (await self._reader.view(job_id)).stage == JobStage.SESSION
+        except DomainError as error:
+            if error.kind != ErrorKind.UNAVAILABLE:
+                raise
+            return False
+
+    def _chat(self) -> str:
+        """The session of whoever asks; that of another job is no chat."""
+        key = self._context.session_key
+        return "" if key.startswith(SESSION_PREFIX) else key
+
+    async def _tell(self, job_id: str, update: str, arg: BaseModel | None, what: str) -> JobAnswer:
         if await self._reader.status(job_id) == WorkflowExecutionStatus.RUNNING:
             try:
                 with translated(job_id):
@@ -228,7 +252,7 @@ class Jobs:
                         update,
                         arg,
                         JobView,
-                        update_id=update_id or str(ULID()),
+                        update_id=str(ULID()),
                         patience=PATIENCE,
                     )
             except DomainError as error:

@@ -4,10 +4,15 @@ Owns finding it in the description of a workflow: no worker, no history, no seco
 heartbeat carries it is `activities.live_text`'s. Source: DESIGN §4.
 """
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
 from temporalio.client import Client, WorkflowExecutionDescription
 
 from activities.live_text import LiveText
+
+# Tools and deliveries have heartbeats too.
+CALL_MODEL: Final = "call_model"
 
 
 class LiveAnswer(BaseModel):
@@ -27,7 +32,7 @@ async def live_answer(
 ) -> LiveAnswer | None:
     """The answer that a workflow waits for; null while no model writes one."""
     for pending in description.raw_description.pending_activities:
-        if pending.heartbeat_details.payloads:
+        if pending.activity_type.name == CALL_MODEL and pending.heartbeat_details.payloads:
             values = await temporal.data_converter.decode(
                 pending.heartbeat_details.payloads[:1], [LiveText]
             )

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -35,10 +35,14 @@ _STANDARD_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "m
 
 @dataclass(frozen=True)
 class ManifestFiles:
-    """What was found in files: manifests, and what is wrong with the rest."""
+    """What was found in files: manifests, what is wrong with the rest, and how many goals.
+
+    Goals are in an export for the record; nothing is done with them.
+    """
 
     manifests: list[Manifest]
     problems: list[FieldProblem]
+    goals: list[object] = field(default_factory=list[object])
 
 
 def read_manifests(paths: Iterable[str]) -> ManifestFiles:
@@ -57,7 +61,9 @@ def read_manifests(paths: Iterable[str]) -> ManifestFiles:
             continue
         for source in sources:
             try:
-                found.manifests.extend(_manifests(source, _text(source)))
+                read = _manifests(source, _text(source))
+                found.manifests.extend(read.manifests)
+                found.goals.extend(read.goals)
             except DomainError as error:
                 found.problems.append(_problem(source, error))
     return found
@@ -182,20 +188,21 @@ def _text(source: str) -> str:
         raise _invalid("file", f"cannot be read: {error.strerror}") from error
 
 
-def _manifests(source: str, text: str) -> list[Manifest]:
+def _manifests(source: str, text: str) -> ManifestFiles:
     documents = _documents(source, text)
     if not documents:
         raise _invalid("manifest", "is empty")
-    found: list[Manifest] = []
+    found = ManifestFiles([], [])
     for number, document in enumerate(documents, 1):
         place = source if len(documents) == 1 else f"{source}, document {number}"
         if not isinstance(document, Mapping):
             raise _invalid("manifest", f"must be an object with id, not {shown(document)}")
         body = cast("Mapping[str, Any]", document)
         if "routines" in body:
-            found.extend(_of_export(place, body))
+            found.manifests.extend(_of_export(place, body))
+            found.goals.extend(_listed(body, "goals"))
         else:
-            found.append(Manifest(source=place, body=dict(body)))
+            found.manifests.append(Manifest(source=place, body=dict(body)))
     return found
 
 
@@ -217,18 +224,21 @@ def _of_export(source: str, body: Mapping[str, Any]) -> list[Manifest]:
         raise _invalid(unknown[0], f"is not known; accepted keys: {', '.join(_EXPORT_KEYS)}")
     if body.get("version") != 1:
         raise _invalid("version", f"must be 1, not {shown(body.get('version'))}")
-    if body.get("goals"):
-        raise _invalid("goals", "must be empty: goals cannot be applied")
-    routines = body["routines"]
-    if not isinstance(routines, list):
-        raise _invalid("routines", f"must be a list of routines, not {shown(routines)}")
     found: list[Manifest] = []
-    for place, item in enumerate(cast("list[object]", routines)):
+    for place, item in enumerate(_listed(body, "routines")):
         if not isinstance(item, Mapping):
             raise _invalid(f"routines[{place}]", f"must be an object with id, not {shown(item)}")
         values = dict(cast("Mapping[str, Any]", item))
         found.append(Manifest(source=f"{source}, routines[{place}]", body=values))
     return found
+
+
+def _listed(body: Mapping[str, Any], key: str) -> list[object]:
+    """What an export has under a key; nothing where it has not even the key."""
+    items = body.get(key, [])
+    if not isinstance(items, list):
+        raise _invalid(key, f"must be a list of {key}, not {shown(items)}")
+    return cast("list[object]", items)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

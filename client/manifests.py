@@ -19,12 +19,14 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from client.context import CallerContext
+from client.goals import Goals
 from client.manifest_fields import Owner, manifest_of, patches_for, wanted_by
 from client.pages import MAX_LIMIT
 from client.routines import Routines
 from domain.actor import preferred_id
 from domain.errors import DomainError, ErrorKind, FieldProblem, Problem
 from domain.fields import problems_of, raise_first
+from domain.goal_record import Goal
 from domain.routine import Routine, RoutineStatus, can_manage, validate_name
 
 AT_ONCE = 8
@@ -46,7 +48,10 @@ class Manifest(BaseModel):
 
 
 class Export(BaseModel):
-    """The routines of a scope as manifests, by id."""
+    """The routines of a scope as manifests, by id, and its goals as they stand.
+
+    Goals are for the record: what they are about has a past that no file can give them.
+    """
 
     version: Literal[1] = 1
     routines: list[dict[str, Any]]
@@ -131,16 +136,26 @@ class Manifests:
     """Library calls for manifests, in the scope of one caller."""
 
     def __init__(
-        self, routines: Routines, context: CallerContext, *, default_timezone: str = "UTC"
+        self,
+        routines: Routines,
+        goals: Goals,
+        context: CallerContext,
+        *,
+        default_timezone: str = "UTC",
     ) -> None:
         self._routines = routines
+        self._goals = goals
         self._context = context
         self._default_timezone = default_timezone
 
     async def export(self) -> Export:
-        """All routines of the scope but deleted ones, as manifests."""
+        """All routines of the scope but deleted ones, as manifests, and its goals."""
         routines = await self._listed()
-        return Export(routines=[manifest_of(routines[name]) for name in sorted(routines)])
+        goals = await self._goals.of_scope()
+        return Export(
+            routines=[manifest_of(routines[name]) for name in sorted(routines)],
+            goals=[goal.model_dump(mode="json", include=set(Goal.model_fields)) for goal in goals],
+        )
 
     async def plan(
         self,

@@ -33,6 +33,7 @@ from domain.admission import Decision, Verdict
 from domain.errors import DomainError, ErrorKind
 from domain.guardrails import content_hash
 from domain.identifiers import RUNS_QUEUE, routine_workflow_id
+from domain.run_messages import CancelRun, RunAdmission
 from domain.run_start import StartRun
 from domain.run_view import RunStage, RunView
 from domain.runs import (
@@ -44,7 +45,7 @@ from domain.runs import (
     run_id,
     run_workflow_id,
 )
-from workflows.routine_run import CancelRun, RoutineRun, RunAdmission
+from workflows.routine_run import RoutineRun
 
 PATIENCE = timedelta(seconds=10)
 # How often a watcher looks for new text; the worker reports it at most once a second.

@@ -1,4 +1,4 @@
-"""A message on its way to its session: read, matched against routines, handed in.
+"""A message on its way to its session: read, handed in, matched against routines.
 
 Owns the order in which a message passes and what is done when the session does not answer. What
 becomes of it is decided by the session's workflow. Source: triggers-and-actions.md §2 (Messages),
@@ -8,6 +8,8 @@ Invariants:
     1. A message that was handed in is not lost: without an answer within 2 s it goes as a signal.
     2. The same message again, from wherever, is the same message, to the routines it fires too.
     3. What the channel's adapter itself has said goes nowhere.
+    4. What the session refuses fires nothing; handed in again later, it fires once.
+    5. What the session has taken is answered as taken, also if its routines were not reached.
 """
 
 from collections.abc import Mapping
@@ -55,6 +57,7 @@ class MessageSent(BaseModel):
         duplicate: It had been handed in before; this is what was answered then.
         ui_url: Where the Temporal UI shows the session.
         runs: The runs of routines that the message has fired.
+        warnings: What did not work although the session has the message.
     """
 
     message_id: str
@@ -68,6 +71,7 @@ class MessageSent(BaseModel):
     duplicate: bool = False
     ui_url: str = ""
     runs: list[FiredRun] = []
+    warnings: list[str] = []
 
     @property
     def refusal(self) -> DomainError | None:
@@ -127,9 +131,11 @@ class MessageSender:
         if given.is_echo:
             ignored = {"decision": MessageDecision.IGNORE, "reason": "self_echo"}
             return sent.model_copy(update=ignored)
-        runs = await self._fire(given)
         answer = await self._hand_in(gate, given.message)
-        return sent.model_copy(update={"runs": runs, **_said(answer, given.message)})
+        sent = sent.model_copy(update=_said(answer, given.message))
+        if sent.refusal is not None:
+            return sent
+        return sent.model_copy(update=await self._fired(given, sent.message_id))
 
     def _read(
         self, message: str | Mapping[str, object], key: str, message_id: str | None
@@ -172,13 +178,26 @@ class MessageSender:
         if scope not in {None, attributes.capped(self._context.scope().text)}:
             raise DomainError(ErrorKind.NOT_FOUND, "id", gate)
 
-    async def _fire(self, given: GivenMessage) -> list[FiredRun]:
-        """Start the routines that listen to messages."""
+    async def _fired(self, given: GivenMessage, message_id: str) -> dict[str, Any]:
+        """What of the answer tells of routines; the session has the message, whatever happens."""
+        try:
+            return {"runs": await self._fire(given, message_id)}
+        except DomainError as error:
+            if error.kind != ErrorKind.UNAVAILABLE:
+                raise
+            text = (
+                f"routines that listen to messages may not have heard it ({error.message}): "
+                f"hand it in again with message_id {message_id}, and it fires each of them once"
+            )
+            return {"warnings": [text]}
+
+    async def _fire(self, given: GivenMessage, message_id: str) -> list[FiredRun]:
+        """Start the routines that listen to messages; those of a message are started once."""
         message = given.message
         ingested = await self._messages.ingest(
             {
                 "channel": message.provider or message.route.receive_id_type,
-                "id": message.message_id,
+                "id": message_id,
                 "text": message.text,
                 "author_id": message.sender_id or None,
                 "author_name": message.sender_label or None,

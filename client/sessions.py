@@ -76,7 +76,8 @@ class Sessions:
     ) -> MessageSent:
         """Say something in a conversation; one that nobody spoke in before begins.
 
-        Routines that listen to messages hear it first. Slash commands fire none.
+        Routines that listen to messages hear it once the session has taken it. Slash commands fire
+        none.
 
         Args:
             message: A text, or the JSON object with `text` and, if known, `message_id`,

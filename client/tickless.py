@@ -29,6 +29,7 @@ from client.context import CallerContext
 from client.costs import Costs
 from client.deliveries import Deliveries
 from client.events import Events, Messages
+from client.goals import GoalDefaults, Goals
 from client.jobs import Jobs
 from client.ledger import LedgerCalls
 from client.manifests import Manifests
@@ -60,6 +61,7 @@ class TicklessClient:
         messages: Calls for messages that come in.
         sessions: Calls for conversations.
         jobs: Calls for agents that work on their own.
+        goals: Calls for the goal of the caller.
         approvals: Calls for what such agents may do only when a person agrees.
         tools: Calls for what models can be allowed to do.
         audit: Calls for what was done.
@@ -78,6 +80,7 @@ class TicklessClient:
         ui_url: str = "",
         secrets: WebhookSecrets = NO_SETTINGS,
         job_limits: JobLimits | None = None,
+        goal_defaults: GoalDefaults | None = None,
         approvers: Collection[str] = (),
     ) -> None:
         updates = EntityUpdates(temporal)
@@ -93,13 +96,16 @@ class TicklessClient:
         self.runs = Runs(temporal, updates, context, ui_url)
         self.deliveries = Deliveries(temporal, context)
         self.schedules = Schedules(default_timezone=default_timezone)
-        self.manifests = Manifests(self.routines, context, default_timezone=default_timezone)
         emitter = Emitter(temporal)
         self.events = Events(emitter, context, self.runs.ui_url)
         self.messages = Messages(emitter, context, self.runs.ui_url, LedgerCalls(temporal))
         links = UiLinks(ui_url, temporal.namespace)
         self.sessions = Sessions(temporal, updates, context, self.messages, links)
         self.jobs = Jobs(temporal, updates, context, links, job_limits)
+        self.goals = Goals(temporal, updates, context, links, goal_defaults)
+        self.manifests = Manifests(
+            self.routines, self.goals, context, default_timezone=default_timezone
+        )
         self.approvals = Approvals(temporal, updates, context, links, approvers)
         self.tools = Tools(temporal)
         self.audit = Audit(temporal, context)
@@ -145,6 +151,7 @@ class TicklessClient:
                 step_timeout_seconds=settings.job_step_timeout_seconds,
                 approval_timeout_seconds=settings.approval_timeout_seconds,
             ),
+            goal_defaults=GoalDefaults.of_settings(settings),
             approvers=settings.approvers,
             secrets=WebhookSecrets.of_settings(
                 settings, os.environ if environ is None else environ, operator=operator

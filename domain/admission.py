@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from domain.actions import Action
 from domain.outcome import Notify
+from domain.run_start import StartRun
 from domain.runs import FireKind, RunRecord
 from domain.scopes import Route, Scope
 from domain.watchdog import DEFAULT_GRACE_SECONDS
@@ -76,13 +77,32 @@ class BeginRun(BaseModel):
     closed: list[str] = []
     job_limits: JobLimits = JobLimits()
 
+    @classmethod
+    def of(cls, record: RunRecord, start: StartRun) -> "BeginRun":
+        """What a run asks with, before a worker adds its settings."""
+        return cls(
+            run_id=record.id,
+            kind=record.trigger_type,
+            scheduled_at=record.scheduled_at,
+            occurred_at=record.occurred_at,
+            trigger_detail=record.trigger_detail,
+            content_hash=start.content_hash,
+            delivery_digest=start.delivery_digest,
+            trigger_digest=start.trigger_digest,
+            force=start.force,
+            hop=record.hop,
+            actor_id=start.actor_id,
+        )
+
 
 class RunDefinition(BaseModel):
     """What an admitted run needs to know of its routine, as it was at admission.
 
     `reply_to` is the message under which the run speaks, where the channel can; `threaded` says
     that what it sends there belongs to the routine's conversation. `user_id` is the creator's
-    preferred id, for whom tools are called; the limits are those of the guardrails.
+    preferred id, for whom tools are called; the limits are those of the guardrails. `session_key`
+    is the session that is held while it works, `result_session` the one that is held only while the
+    result of a job is said; blank for none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,6 +111,7 @@ class RunDefinition(BaseModel):
     title: str
     scope: Scope
     session_key: str = ""
+    result_session: str = ""
     timezone: str
     action: Action
     route: Route

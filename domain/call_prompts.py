@@ -32,6 +32,9 @@ from domain.threads import ThreadKind
 # A window that is not known (chat-policies.md §4.9).
 DEFAULT_WINDOW_TOKENS: Final = 128_000
 PROTECTED_TAIL: Final = 3
+# Who goes on with calls after somebody else has spoken has nothing to answer otherwise: a model may
+# refuse to go on after its own words.
+GO_ON: Final = "[The results of your calls are there. Go on with your task.]"
 
 
 class Window(NamedTuple):
@@ -118,7 +121,8 @@ def call_prompt(
         system: The instructions.
         summary: What stands for the beginning of the conversation.
         said: The conversation after that.
-        question: The new prompt, if there is one.
+        question: The new prompt, if there is one; else the conversation is answered, or gone on
+            with where somebody else has had the last word.
         kind: Routines take their newest turns as far as half of the window goes; other threads are
             told whole, until a provider refuses that.
         config: How prompts are pruned.
@@ -136,7 +140,9 @@ def call_prompt(
     begin = newest_turns(history, limit=limit, room_tokens=room)
     if question is None:
         begin = min(begin, _last_user(history))
-    return replace(whole, said=said[begin:]).pruned(config, window)
+        if history and history[-1]["role"] == "assistant":
+            question = {"role": "user", "content": GO_ON}
+    return replace(whole, said=said[begin:], question=question).pruned(config, window)
 
 
 def shortened(

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from domain.deliveries import Part
+from domain.deliveries import FINAL_PART, Part
 from domain.directives import parse_reply_directives
 from domain.notices import TRUNCATED_MARK
 from domain.replies import (
@@ -26,7 +26,6 @@ from domain.replies import (
 )
 from domain.scopes import Route
 
-FINAL_PART: Final = "final"
 FAILURE_PART: Final = "failure"
 NO_VOICE: Final = "voice: the channel sends no voice messages, so the answer was sent as text"
 NOTHING_LEFT: Final = "the answer was empty apart from its tags"
@@ -59,15 +58,20 @@ class ChatReply(BaseModel):
 
     Attributes:
         part: The text to send.
+        audio_as_voice: The model wants it to be spoken.
         error: The turn failed, because nothing is left to send.
-        warnings: What could not be done as the model wanted.
     """
 
     model_config = ConfigDict(frozen=True)
 
     part: Part | None = None
+    audio_as_voice: bool = False
     error: str | None = None
-    warnings: list[str] = []
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the text is to be spoken; a notice of a failure is not."""
+        return self.audio_as_voice and self.error is None
 
 
 def chat_reply(text: str, to: ReplyTo, *, truncated: bool = False) -> ChatReply:
@@ -81,9 +85,8 @@ def chat_reply(text: str, to: ReplyTo, *, truncated: bool = False) -> ChatReply:
     said = parse_reply_directives(text, to.message_id)
     if said.is_silent:
         return ChatReply()
-    warnings = [NO_VOICE] if said.audio_as_voice else []
     if not said.text.strip():
-        return ChatReply(error=NOTHING_LEFT, warnings=warnings)
+        return ChatReply(error=NOTHING_LEFT, audio_as_voice=said.audio_as_voice)
     body = f"{said.text}\n{TRUNCATED_MARK}" if truncated else said.text
     target = _target(to)
     payload = ReplyPayload(
@@ -100,7 +103,7 @@ def chat_reply(text: str, to: ReplyTo, *, truncated: bool = False) -> ChatReply:
         reply_to=kept.reply_to_id or target.thread_root or None,
         text=body,
     )
-    return ChatReply(part=part, warnings=warnings)
+    return ChatReply(part=part, audio_as_voice=said.audio_as_voice)
 
 
 def failure_part(error: str, to: ReplyTo) -> Part:

@@ -1,13 +1,14 @@
-"""How conversations behave where nobody says otherwise: the queue, replies and threads.
+"""How conversations behave where nobody says otherwise: the queue, replies, threads and tools.
 
 Owns the settings section `chat` and which of several sources decides. What the values mean is
-`domain.queueing`'s and `domain.replies`'. Source: chat-policies.md §3.6 and §5.
+`domain.queueing`'s and `domain.replies`'. Source: chat-policies.md §3.6 and §5,
+triggers-and-actions.md §7.
 
 Invariant: every field is resolved by itself: message, session, channel, setting, in this order.
 """
 
 from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +27,7 @@ from domain.session_messages import QueueOptions
 # What waits goes through continue-as-new in one payload, which has to stay well below 512 KiB.
 MAX_CAP: Final = 200
 MAX_DEBOUNCE_MS: Final = 600_000
+MAX_TOOL_ROUNDS: Final = 20
 
 T = TypeVar("T")
 
@@ -81,6 +83,16 @@ class ChatSettings(BaseModel):
         description="When an answer goes to a thread: off, inbound (its message is in one), "
         "always.",
     )
+    tools: bool = Field(
+        default=True,
+        description="Whether answers may use tools. Not with the local model, unless it is set.",
+    )
+    max_tool_rounds: int = Field(
+        default=8,
+        ge=1,
+        le=MAX_TOOL_ROUNDS,
+        description="How often the model may call tools for one answer.",
+    )
     channels: dict[str, ChannelChat] = Field(
         default={}, description="Channels by name where conversations behave differently."
     )
@@ -123,6 +135,20 @@ class SessionRules(BaseModel):
 
     chat: ChatSettings = ChatSettings()
     run_timeout_seconds: int = 600
+
+    @classmethod
+    def of(cls, chat: ChatSettings, run_timeout_seconds: int, *, local_model: bool) -> Self:
+        """The rules of these settings.
+
+        Args:
+            chat: The section.
+            run_timeout_seconds: The longest answer.
+            local_model: The local model answers: too small to choose among tools, it answers worse
+                for being told of them.
+        """
+        if local_model and "tools" not in chat.model_fields_set:
+            chat = chat.model_copy(update={"tools": False})
+        return cls(chat=chat, run_timeout_seconds=run_timeout_seconds)
 
 
 def _first(given: Iterable[T | None], otherwise: T) -> T:

@@ -22,6 +22,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from domain.scopes import Route
 
 MAX_ATTEMPTS = 5
+# The part with which a run or a turn says what came of it.
+FINAL_PART: Final = "final"
 
 
 class DeliveryStatus(StrEnum):

@@ -85,6 +85,16 @@ class AfterEvent(StrEnum):
     DELETED = "deleted"
 
 
+# What people ask for; the rest happens.
+_ASKED: Final = (
+    GoalEvent.PAUSE,
+    GoalEvent.RESUME,
+    GoalEvent.COMPLETE,
+    GoalEvent.DELAY,
+    GoalEvent.WAIT,
+    GoalEvent.EXTEND,
+    GoalEvent.DELETE,
+)
 _COMPLETING: Final = (GoalEvent.COMPLETE, GoalEvent.GOAL_DONE)
 _WAITING: Final = (GoalEvent.DELAY, GoalEvent.WAIT)
 _BRAKES: Final = (GoalEvent.FAST_LOOP, GoalEvent.FAILURES, GoalEvent.LIMIT)
@@ -146,7 +156,7 @@ def transition(status: str, event: str, has_thread: bool = True) -> AfterEvent:
     Raises:
         DomainError: `conflict` on `status` when the status has no such event.
     """
-    following = follow(_TRANSITIONS, status, event)
+    following = follow(_TRANSITIONS, status, event, _ASKED)
     if not has_thread and (status, event) in _NEEDS_THREAD:
         return AfterEvent.WAITING_FOR_SESSION
     return following

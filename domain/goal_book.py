@@ -9,14 +9,21 @@ Invariants (numbers of docs/lifecycles/goal.md):
     3. An iteration number is announced once, and begun again only after a user's turn.
     4. What the model alone says never completes a goal: it takes proof, or a second look.
     5. Each brake pauses with a reason and a notice that says what to do.
-    6. An iteration's cost is counted whatever came of it.
+    6. An iteration's cost is counted whatever came of it, and so is the judge's.
+    9. Each change of status is told as an event once.
+    11. Nothing changes a goal that was deleted, and nothing more is told of it.
+    12. Rounds and events belong to the chain of the event that has woken the goal.
 """
 
 from datetime import datetime, timedelta
 from typing import Final
 
 from domain import goal_notices as notices
+from domain.emissions import EmittedEvent
+from domain.errors import DomainError, ErrorKind
 from domain.goal import AfterEvent, GoalEvent, is_terminal, transition
+from domain.goal_events import event_of_change
+from domain.goal_progress import progress_text
 from domain.goal_record import Goal, GoalPausedReason, GoalStatus, GoalWaiting
 from domain.goal_state import (
     ClaimAnswer,
@@ -30,7 +37,11 @@ from domain.goal_state import (
     WhatNext,
 )
 from domain.goal_timing import IterationOutcome, fast_loop_step
+from domain.trigger_matching import SystemEvent, match_system_event
+from domain.trigger_models import SystemEventTrigger
+from domain.usage import Spent
 
+_INSIDE: Final = (GoalWaiting.APPROVAL, GoalWaiting.SYSTEM_PAUSED)
 BACK_OFF: Final = (timedelta(seconds=30), timedelta(seconds=60))
 
 _OUTCOMES: Final = {
@@ -58,13 +69,22 @@ class GoalBook:
 
     # What people and tools do
 
+    def check_there(self) -> None:
+        """Refuse whoever wants something of a goal that was deleted; each change asks by itself.
+
+        Raises:
+            DomainError: `not_found` on `goal`.
+        """
+        if self._state.deleted:
+            raise DomainError(ErrorKind.NOT_FOUND, "goal", "there is no goal here any more")
+
     def pause(self, now: datetime, reason: GoalPausedReason = GoalPausedReason.USER) -> None:
         """Stop after the present iteration.
 
         Raises:
             DomainError: `conflict` on `status` when the goal has ended.
         """
-        self._follow(GoalEvent.PAUSE, now, paused_reason=reason, **_NO_DELAY)
+        self._follow(GoalEvent.PAUSE, now, paused_reason=reason, **self._rested())
         self._state.wait_event = None
 
     def resume(self, now: datetime) -> None:
@@ -73,17 +93,18 @@ class GoalBook:
         Raises:
             DomainError: `conflict` on `status` when the goal has ended.
         """
-        self._follow(GoalEvent.RESUME, now, paused_reason=None, **_NO_DELAY)
+        self._follow(GoalEvent.RESUME, now, paused_reason=None, **self._rested())
         state = self._state
         state.wait_event = None
         state.fast_count = state.failures = state.same_results = 0
+        state.hop = 0
         # Whoever resumes a goal that used up its limits wants it to go on for as much again.
         state.rounds_before, state.spent_before = self.goal.iteration, state.spent
 
     def complete(self, now: datetime, summary: str = "") -> None:
         """The goal is reached, says whoever may; a second time nothing is told again."""
         done = self.goal.status == GoalStatus.COMPLETE
-        self._follow(GoalEvent.COMPLETE, now, paused_reason=None, **_NO_DELAY)
+        self._follow(GoalEvent.COMPLETE, now, paused_reason=None, **self._rested())
         self._state.wait_event = None
         if not done:
             self._state.summary = summary.strip()
@@ -109,20 +130,25 @@ class GoalBook:
             now,
             next_run_at=wake_at,
             delay_reason=reason if resting else None,
-            waiting_for=GoalWaiting.EVENT if event and resting else None,
+            waiting_for=self._inside or (GoalWaiting.EVENT if event and resting else None),
         )
         state.wait_event = event if resting else None
         state.delayed = state.delayed or resting
+        # Whoever rests does not hurry, whether it was said in a round or between two.
+        state.fast_count = 0 if resting else state.fast_count
         if wake_at is None:
             self._tell(GoalNoticeKind.CONTINUED, notices.continue_notice(self.goal, reason))
         else:
             text = notices.delay_notice(self.goal, seconds, wake_at, state.timezone, reason)
             self._tell(GoalNoticeKind.DELAYED, text)
 
-    def event_came(self, now: datetime) -> bool:
-        """What it waited for has happened; false when it does not wait for an event."""
-        if self.goal.waiting_for != GoalWaiting.EVENT:
+    def event_came(self, event: SystemEvent, now: datetime) -> bool:
+        """An event has come; false when it does not wait for this one."""
+        source, _, event_type = (self._state.wait_event or "").partition(":")
+        waited_for = SystemEventTrigger(source=source, event_type=event_type)
+        if not source or not match_system_event(waited_for, event).matched:
             return False
+        self._state.hop = event.hop
         self._wake(now)
         return True
 
@@ -137,12 +163,13 @@ class GoalBook:
 
     def delete(self, now: datetime) -> None:
         """Nothing of it goes on."""
+        self._state.wait_event = None
         self._state.deleted = transition(self.goal.status, GoalEvent.DELETE) == AfterEvent.DELETED
-        self._note(now, **_NO_DELAY)
+        self._note(now, **self._rested())
 
     def thread_ready(self, thread_id: str, now: datetime) -> None:
         """The session has a thread to work in; a paused goal keeps it for later."""
-        if not is_terminal(self.goal.status):
+        if not (self._state.deleted or is_terminal(self.goal.status)):
             self._follow(GoalEvent.THREAD_READY, now, thread_id=thread_id)
 
     def waits_inside(self, waiting: GoalWaiting | None, now: datetime) -> None:
@@ -164,6 +191,8 @@ class GoalBook:
             return WhatNext(step=NextStep.WRAP_UP if wraps_up else NextStep.TIME_OUT)
         if goal.status != GoalStatus.ACTIVE:
             return WhatNext(step=NextStep.WAIT, until=goal.deadline_at)
+        if state.claim is not None:
+            return WhatNext(step=NextStep.JUDGE)
         if goal.next_run_at is not None and now < goal.next_run_at:
             times = [at for at in (goal.next_run_at, goal.deadline_at) if at is not None]
             return WhatNext(step=NextStep.WAIT, until=min(times))
@@ -176,7 +205,10 @@ class GoalBook:
         state.interrupted = state.delayed = False
         state.job_id, state.jobs = job_id, state.jobs + 1
         state.wait_event = None
-        self._note(now, iteration=number, running=True, **_NO_DELAY)
+        if self.goal.delay_reason is not None:
+            # The time has woken it, no event: nobody's chain goes on here.
+            state.hop = 0
+        self._note(now, iteration=number, running=True, **self._rested())
         if number > state.announced:
             state.announced = number
             self._tell(GoalNoticeKind.ITERATION, notices.iteration_notice(self.goal))
@@ -193,7 +225,7 @@ class GoalBook:
 
     def time_out(self, now: datetime) -> None:
         """The deadline has passed."""
-        self._follow(GoalEvent.DEADLINE, now, paused_reason=None, **_NO_DELAY)
+        self._follow(GoalEvent.DEADLINE, now, paused_reason=None, **self._rested())
         self._state.wait_event = None
         self._tell(GoalNoticeKind.TIMEOUT, notices.timeout_notice(self.goal, now))
 
@@ -202,6 +234,8 @@ class GoalBook:
         self._close_iteration(ended, now)
         state = self._state
         state.interrupted = ended.end == IterationEnd.INTERRUPTED
+        if not state.interrupted:
+            state.judge_note = ""
         outcome = _OUTCOMES.get(ended.end, IterationOutcome.INTERRUPTED)
         limits = state.limits
         loop = fast_loop_step(
@@ -213,7 +247,7 @@ class GoalBook:
             limits.fast_loop_seconds,
         )
         state.fast_count = loop.count
-        if self.goal.status != GoalStatus.ACTIVE or state.deleted:
+        if not self._is_active:
             return
         match ended.end:
             case IterationEnd.STOPPED:
@@ -238,6 +272,7 @@ class GoalBook:
         Raises:
             DomainError: `conflict` on `status` when the goal has ended.
         """
+        self.check_there()
         # Refused like a completion by hand where the table refuses that.
         transition(self.goal.status, GoalEvent.GOAL_DONE)
         state, number = self._state, self.goal.iteration
@@ -248,13 +283,38 @@ class GoalBook:
         if not claim.proven and not looked_again:
             return ClaimAnswer.CHECK
         if judged:
+            state.claim = claim
             return ClaimAnswer.JUDGE
         self.complete(now, claim.summary)
         return ClaimAnswer.ACCEPTED
 
-    def judge_failed(self, error: str, now: datetime) -> None:
+    def judge_agreed(self, spent: Spent, now: datetime) -> None:
+        """The judge sees the goal reached."""
+        claim = self._close_judgement(spent)
+        if claim is not None and not (self._state.deleted or is_terminal(self.goal.status)):
+            self.complete(now, claim.summary)
+
+    def judge_refused(self, reason: str, spent: Spent, now: datetime) -> None:
+        """The judge does not see the goal reached: the next round is told why."""
+        self._close_judgement(spent)
+        self._state.judge_note = reason.strip() or "no reason given"
+        if self._is_active:
+            self._check_limits(now)
+
+    def judge_stopped(self, spent: Spent) -> None:
+        """The judge's look ended without a result; a claim that still counts is looked at again."""
+        self._count(spent)
+
+    def judge_unpaid(self, spent: Spent, now: datetime) -> None:
+        """No money is left to judge the claim; whoever resumes the goal has it judged then."""
+        self._count(spent)
+        if self._is_active:
+            self._brake(GoalEvent.LIMIT, GoalPausedReason.BUDGET, now)
+
+    def judge_failed(self, error: str, spent: Spent, now: datetime) -> None:
         """The judge gave no verdict: a person has to decide."""
-        if self.goal.status == GoalStatus.ACTIVE:
+        self._close_judgement(spent)
+        if self._is_active:
             self._note(now, last_error=error)
             self._brake(GoalEvent.LIMIT, GoalPausedReason.JUDGE_ERROR, now)
 
@@ -263,21 +323,44 @@ class GoalBook:
         taken, self._state.notices = self._state.notices, []
         return taken
 
-    def progress(self, text: str) -> None:
-        """Tell what an iteration says of itself."""
-        self._tell(GoalNoticeKind.PROGRESS, text)
+    def take_events(self) -> list[EmittedEvent]:
+        """What routines are told, oldest first; taken once."""
+        taken, self._state.events = self._state.events, []
+        return taken
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self._state.notices or self._state.events)
+
+    def progress(self, said: str) -> None:
+        """Tell what an iteration says of itself, unless it says the same as before."""
+        text = None if self._state.deleted else progress_text(said)
+        if text is not None and text != self._state.last_progress:
+            self._state.last_progress = text
+            self._tell(GoalNoticeKind.PROGRESS, text)
 
     # Inside
 
-    def _close_iteration(self, ended: IterationEnded, now: datetime) -> None:
-        state, spent = self._state, ended.spent
+    def _close_judgement(self, spent: Spent) -> CompletionClaim | None:
+        self._count(spent)
+        state = self._state
+        claim, state.claim, state.judged = state.claim, None, state.judged + 1
+        return claim
+
+    def _count(self, spent: Spent) -> None:
+        state = self._state
         state.spent = state.spent.plus(spent.tokens_in, spent.tokens_out, spent.cost_micros)
+
+    def _close_iteration(self, ended: IterationEnded, now: datetime) -> None:
+        self._count(ended.spent)
+        state = self._state
         state.used_tools = state.used_tools or ended.tool_actions > 0
         state.job_id = None
         self._note(
             now,
             running=False,
-            waiting_for=self.goal.waiting_for if state.wait_event else None,
+            waiting_for=GoalWaiting.EVENT if state.wait_event else None,
             thread_id=ended.thread_id or self.goal.thread_id,
         )
 
@@ -291,6 +374,7 @@ class GoalBook:
             return
         wake_at = now + BACK_OFF[state.failures - 1]
         self._note(now, next_run_at=max(wake_at, self.goal.next_run_at or wake_at))
+        self._check_limits(now)
 
     def _succeeded(self, ended: IterationEnded, now: datetime, *, fast: bool) -> None:
         state = self._state
@@ -321,7 +405,7 @@ class GoalBook:
             self._brake(GoalEvent.LIMIT, GoalPausedReason.BUDGET, now)
 
     def _brake(self, event: GoalEvent, reason: GoalPausedReason, now: datetime) -> None:
-        self._follow(event, now, paused_reason=reason, **_NO_DELAY)
+        self._follow(event, now, paused_reason=reason, **self._rested())
         self._state.wait_event = None
         spent = self._state.spent.cost_micros
         text = notices.paused_notice(self.goal, self._state.limits, spent)
@@ -329,11 +413,29 @@ class GoalBook:
 
     def _wake(self, now: datetime) -> None:
         self._state.wait_event = None
-        self._note(now, **_NO_DELAY)
+        self._note(now, **self._rested())
+
+    def _rested(self) -> dict[str, object]:
+        """The fields of a goal that does not rest; what its iteration waits for is not its rest."""
+        return {"next_run_at": None, "delay_reason": None, "waiting_for": self._inside}
+
+    @property
+    def _is_active(self) -> bool:
+        return self.goal.status == GoalStatus.ACTIVE and not self._state.deleted
+
+    @property
+    def _inside(self) -> GoalWaiting | None:
+        """What the iteration that runs, or the judge's look, waits for."""
+        return self.goal.waiting_for if self.goal.waiting_for in _INSIDE else None
 
     def _follow(self, event: GoalEvent, now: datetime, **changes: object) -> None:
-        after = transition(self.goal.status, event, has_thread=self.goal.thread_id is not None)
+        self.check_there()
+        before = self.goal
+        after = transition(before.status, event, has_thread=before.thread_id is not None)
         self._note(now, status=GoalStatus(after), **changes)
+        told = event_of_change(before, self.goal, self._state.hop)
+        if told is not None:
+            self._state.events = [*self._state.events, told]
 
     def _note(self, now: datetime, **changes: object) -> None:
         known = {"updated_at": now, "revision": self.goal.revision + 1}
@@ -344,10 +446,3 @@ class GoalBook:
         state.told += 1
         notice = GoalNotice(kind=kind, part=f"{kind}-{state.told}", text=text)
         state.notices = [*state.notices, notice]
-
-
-_NO_DELAY: Final[dict[str, None]] = {
-    "next_run_at": None,
-    "delay_reason": None,
-    "waiting_for": None,
-}

@@ -95,6 +95,13 @@ def goal_prompt(template: str, goal: Goal, now: datetime, timezone: str) -> str:
     return _BRACES.sub(lambda found: values[found[1].strip()], template)
 
 
+def with_judge_note(prompt: str, reason: str) -> str:
+    """The prompt of a round that follows a claim which the judge has refused."""
+    if not reason:
+        return prompt
+    return f"{prompt}\n\nThe judge did not agree that the goal is reached: {reason}"
+
+
 def _values(goal: Goal, now: datetime, timezone: str) -> dict[str, str]:
     zone = load_zone(timezone)
 

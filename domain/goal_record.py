@@ -20,6 +20,8 @@ from domain.routine_fields import read_body, read_time, read_word, refuse_unknow
 from domain.scopes import Route, Scope
 
 MAX_OBJECTIVE_BYTES: Final = 16_384
+# Tools by which a model steers its goal begin so: to have called them is no work done.
+GOAL_TOOLS: Final = "goal_"
 
 
 class GoalStatus(StrEnum):

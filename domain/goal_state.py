@@ -8,8 +8,10 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from domain.emissions import EmittedEvent
 from domain.goal_record import Goal
 from domain.goal_timing import FAST_LOOP_LIMIT, FAST_LOOP_SECONDS
+from domain.scopes import Scope
 from domain.usage import Spent
 
 DEFAULT_RUN_TIMEOUT_SECONDS = 3600
@@ -40,6 +42,22 @@ class GoalLimits(BaseModel):
     max_cost_micros: int | None = None
 
 
+class GoalJob(BaseModel):
+    """Limits of each iteration's job, besides its time.
+
+    Attributes:
+        max_steps: Calls of the model with tools.
+        step_timeout_seconds: Of one step.
+        approval_timeout_seconds: How long an answer is waited for.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    max_steps: int = 25
+    step_timeout_seconds: int = 300
+    approval_timeout_seconds: int = 604_800
+
+
 class GoalNoticeKind(StrEnum):
     """What is told of a goal; see the table of notices in automation.md §9."""
 
@@ -60,6 +78,11 @@ class GoalNotice(BaseModel):
     kind: GoalNoticeKind
     part: str
     text: str
+
+    @property
+    def is_start(self) -> bool:
+        """Whether it says only that an iteration begins."""
+        return self.kind == GoalNoticeKind.ITERATION
 
 
 class IterationEnd(StrEnum):
@@ -136,6 +159,7 @@ class NextStep(StrEnum):
 
     WAIT = "wait"
     ITERATE = "iterate"
+    JUDGE = "judge"
     WRAP_UP = "wrap_up"
     TIME_OUT = "time_out"
     CLOSE = "close"
@@ -157,18 +181,28 @@ class GoalState(BaseModel):
         goal: The record as others see it.
         limits: Its brakes, as the settings were when it was created.
         timezone: For prompts and notices.
+        work_scope: Whose workspace and tools its iterations have; who hears its events.
+        user_id: Whose rate limits its tools count for.
+        judge: The model that has to agree to a claim; null: none.
+        job: Limits of each iteration.
         fast_count: Short successful iterations in a row.
         failures: Failed iterations in a row.
         same_results: Iterations in a row with the result `last_digest` and no tool call.
         claimed_in: The iteration in which completion was claimed last.
+        claim: Which the judge has to look at.
+        judged: How many claims were put to the judge.
+        judge_note: What the next round is told of a claim that the judge refused.
         used_tools: Whether any iteration has called a tool.
         interrupted: The present iteration was begun and has to be begun again.
         delayed: A positive delay was set during the present iteration.
         announced: The last iteration that was announced.
         wait_event: `source:event_type` that wakes it before `next_run_at`.
+        hop: Of the event that woke it last, for what its rounds tell; 0 where none did.
         summary: What the completion said.
         notices: Not told yet, oldest first.
         told: How many notices there were.
+        events: Not told yet, oldest first.
+        last_progress: The last progress that was told; it is not told twice running.
         spent: Of all iterations.
         rounds_before: Iterations when a person resumed it last: the limit counts from there.
         spent_before: What was spent then.
@@ -182,6 +216,10 @@ class GoalState(BaseModel):
     goal: Goal
     limits: GoalLimits = GoalLimits()
     timezone: str = "UTC"
+    work_scope: Scope | None = None
+    user_id: str = ""
+    judge: str | None = None
+    job: GoalJob = GoalJob()
     create_key: str = ""
     create_digest: str = ""
     fast_count: int = 0
@@ -189,14 +227,20 @@ class GoalState(BaseModel):
     same_results: int = 0
     last_digest: str | None = None
     claimed_in: int | None = None
+    claim: CompletionClaim | None = None
+    judged: int = 0
+    judge_note: str = ""
     used_tools: bool = False
     interrupted: bool = False
     delayed: bool = False
     announced: int = 0
     wait_event: str | None = None
+    hop: int = 0
     summary: str = ""
     notices: list[GoalNotice] = []
     told: int = 0
+    events: list[EmittedEvent] = []
+    last_progress: str = ""
     spent: Spent = Spent()
     rounds_before: int = 0
     spent_before: Spent = Spent()

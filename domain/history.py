@@ -26,6 +26,10 @@ HISTORY_SHARE: Final = 0.5
 NO_RESULT: Final = (
     "No result is known: the call may or may not have been carried out. Check before you repeat it."
 )
+# Before what was said unasked: some models refuse two answers in a row, and none to begin with.
+UNASKED: Final = "[no message: what follows was said unasked, by a routine]"
+# The same of a call that a person has still to agree to, for others who speak meanwhile.
+NOT_DECIDED: Final = "Not decided yet: the call waits until a person agrees to it."
 # An empty message is refused by some providers.
 NO_OUTPUT: Final = "[no output]"
 
@@ -37,15 +41,18 @@ class Said(NamedTuple):
     sequence: int
 
 
-def conversation(messages: Iterable[ThreadMessage]) -> list[Said]:
+def conversation(messages: Iterable[ThreadMessage], without_result: str = NO_RESULT) -> list[Said]:
     """What was said in a thread, as a provider takes it.
 
     Args:
         messages: Messages of a thread, in sequence.
+        without_result: What stands for the result of a call that has none.
 
     Returns:
         What users and models said, each call followed by its result. A result without its call and
-        a message without any content are left out; a call without a result gets `NO_RESULT`.
+        a message without any content are left out; a call without a result gets a text
+        that says so. A result is moved up to its call where others have spoken meanwhile.
+        `UNASKED` stands before what no model of the thread has said, unless a user's message does.
     """
     stored = list(messages)
     results = _results(stored)
@@ -61,10 +68,17 @@ def conversation(messages: Iterable[ThreadMessage]) -> list[Said]:
             found.append(Said(spoken, sequence))
             for call in calls:
                 result = results.get((position, call["id"]))
-                found.append(Said(_result(call["id"], result), sequence))
+                found.append(Said(_result(call["id"], result, without_result), sequence))
         elif message.role in {"user", "assistant"} and message.content.strip():
+            if _is_unasked(message) and (not found or found[-1].message["role"] == "assistant"):
+                found.append(Said({"role": "user", "content": UNASKED}, sequence))
             found.append(Said({"role": message.role, "content": message.content}, sequence))
     return found
+
+
+def _is_unasked(message: ThreadMessage) -> bool:
+    """Whether no model said this in answer to the thread."""
+    return message.role == "assistant" and not (message.llm_call_id or message.tool_calls)
 
 
 def newest_turns(
@@ -126,6 +140,6 @@ def _results(stored: Sequence[ThreadMessage]) -> dict[tuple[int, str], ThreadMes
     return found
 
 
-def _result(call_id: str, result: ThreadMessage | None) -> Message:
-    text = NO_RESULT if result is None else result.content
+def _result(call_id: str, result: ThreadMessage | None, without_result: str) -> Message:
+    text = without_result if result is None else result.content
     return {"role": "tool", "content": text if text.strip() else NO_OUTPUT, "tool_call_id": call_id}

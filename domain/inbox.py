@@ -317,8 +317,11 @@ class Inbox:
         for old in dropped:
             settle(state, self._key, old, Ending(MessageFate.DROPPED, now, QUEUE_FULL))
         if overflow.should_summarize:
-            lines = [part.preview for part in _parts(dropped)]
+            parts = _parts(dropped)
+            lines = [part.preview for part in parts]
             state.lines_dropped += len(lines)
+            if not all(part.message.command_authorized for part in parts):
+                state.lines_command = False
             state.lines = _newest_lines([*state.lines, *lines][-settings.cap :])
         state.waiting = left
         return overflow.keep_new

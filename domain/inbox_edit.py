@@ -49,7 +49,8 @@ def replace_waiting(state: InboxState, line: list[QueuedMessage]) -> None:
     state.waiting = line
     state.revision += 1
     if not line:
-        state.lines, state.lines_dropped, state.drain_at = [], 0, None
+        state.clear_lines()
+        state.drain_at = None
 
 
 def _check(state: InboxState, edit: EditQueue) -> None:

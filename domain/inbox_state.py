@@ -87,6 +87,7 @@ class RunningTurn(BaseModel):
         items: What it answers; empty when it only tells what was dropped.
         collect: The items are joined under one title.
         summary: What was dropped before it.
+        summary_commands: All who said that may command.
         steered: What joined it.
         stage: The step it is at.
         cancel: Why it is to end; null while it is not.
@@ -98,6 +99,7 @@ class RunningTurn(BaseModel):
     items: list[QueuedMessage]
     collect: bool = False
     summary: str = ""
+    summary_commands: bool = True
     steered: list[SteeredMessage] = []
     stage: TurnStage = TurnStage.GATE
     cancel: str | None = None
@@ -171,6 +173,7 @@ class InboxState(BaseModel):
         turn: The turn that runs.
         lines: One line for each of the newest messages that were dropped and summarised.
         lines_dropped: How many those were.
+        lines_command: The senders of all of them may command.
         settled: What came to its end and has still to be written to the store.
         remembered: Answers to messages, oldest first.
         ended: The newest turns, oldest first.
@@ -186,8 +189,13 @@ class InboxState(BaseModel):
     turn: RunningTurn | None = None
     lines: list[str] = []
     lines_dropped: int = 0
+    lines_command: bool = True
     settled: list[InboundRecord] = []
     remembered: list[RememberedMessage] = []
     ended: list[EndedTurn] = []
     counts: dict[MessageFate, int] = Field(default_factory=dict[MessageFate, int])
     last_at: AwareDatetime | None = None
+
+    def clear_lines(self) -> None:
+        """Forget what was dropped and summarised."""
+        self.lines, self.lines_dropped, self.lines_command = [], 0, True

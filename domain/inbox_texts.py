@@ -111,32 +111,31 @@ class TextBlock(BaseModel):
     message_id: str = ""
 
 
-def turn_text(turn: RunningTurn, kept: Mapping[str, str]) -> str:
+def turn_text(turn: RunningTurn, kept: Mapping[str, str], heard: int | None = None) -> str:
     """What a turn asks the model.
 
     Args:
         turn: The turn.
         kept: The texts that are in the store, by message id.
+        heard: As for `turn_blocks`.
     """
-    return text_of_blocks(turn_blocks(turn, ()), kept)
+    return text_of_blocks(turn_blocks(turn, (), heard), kept)
 
 
-def turn_blocks(turn: RunningTurn, known: Collection[str]) -> list[TextBlock]:
+def turn_blocks(
+    turn: RunningTurn, known: Collection[str], heard: int | None = None
+) -> list[TextBlock]:
     """What a turn asks the model, in pieces.
 
     Args:
         turn: The turn.
         known: Ids of the messages whose texts the reader of the pieces has; others are in them, but
             for those in the store.
+        heard: How many of those that joined the model has heard, with all that came before them:
+            they are left out. Null: it has heard nothing.
     """
-    items = [_blocks_of(item, known) for item in turn.items]
-    if turn.collect and (len(items) > 1 or turn.summary):
-        blocks = [TextBlock(text=_COLLECT_TITLE), TextBlock(text=turn.summary)]
-        for number, texts in enumerate(items, start=1):
-            blocks += [TextBlock(text="---"), TextBlock(text=f"Queued #{number}"), *texts]
-    else:
-        blocks = [TextBlock(text=turn.summary), *(block for texts in items for block in texts)]
-    blocks += [block for one in turn.steered for block in _blocks_of(one.item, known)]
+    blocks = _begins_with(turn, known) if heard is None else []
+    blocks += [block for one in turn.steered[heard:] for block in _blocks_of(one.item, known)]
     return [block for block in blocks if block.text or block.message_id]
 
 
@@ -149,6 +148,16 @@ def text_of_blocks(blocks: Iterable[TextBlock], texts: Mapping[str, str]) -> str
     """
     found = [one.text or texts.get(one.message_id, _MISSING) for one in blocks]
     return "\n\n".join(text for text in found if text)
+
+
+def _begins_with(turn: RunningTurn, known: Collection[str]) -> list[TextBlock]:
+    items = [_blocks_of(item, known) for item in turn.items]
+    if not turn.collect or not (len(items) > 1 or turn.summary):
+        return [TextBlock(text=turn.summary), *(block for texts in items for block in texts)]
+    blocks = [TextBlock(text=_COLLECT_TITLE), TextBlock(text=turn.summary)]
+    for number, texts in enumerate(items, start=1):
+        blocks += [TextBlock(text="---"), TextBlock(text=f"Queued #{number}"), *texts]
+    return blocks
 
 
 def _blocks_of(item: QueuedMessage, known: Collection[str]) -> list[TextBlock]:

@@ -27,6 +27,7 @@ from domain.inbox_state import (
 from domain.inbox_texts import PREVIEW_CHARS, cut_to_bytes, json_bytes, summary_text
 from domain.queueing import QueueMode, elide_queue_text
 from domain.replies import resolve_queue_thread_key
+from domain.session_messages import InboundMessage
 from domain.turns import TurnStage, TurnStatus
 
 KEPT_TURNS: Final = 20
@@ -92,8 +93,9 @@ def take_turn(
         items=items,
         collect=collect,
         summary=summary,
+        summary_commands=state.lines_command,
     )
-    state.lines, state.lines_dropped = [], 0
+    state.clear_lines()
     if items:
         due = state.drain_at
         replace_waiting(state, state.waiting[len(items) :])
@@ -147,6 +149,26 @@ def cancel_turn(state: InboxState, reason: str) -> RunningTurn | None:
     return turn
 
 
+def may_use_tools(turn: RunningTurn) -> bool:
+    """Whether everybody whose words a turn holds may command, and none of them is a machine.
+
+    A turn that only tells what was dropped answers nobody.
+    """
+    beats = any(message.is_heartbeat for message in _asked(turn))
+    return is_commanded(turn) and turn.summary_commands and not beats
+
+
+def is_commanded(turn: RunningTurn) -> bool:
+    """Whether everybody whose messages a turn answers may command."""
+    asked = _asked(turn)
+    return bool(asked) and all(message.command_authorized for message in asked)
+
+
+def _asked(turn: RunningTurn) -> list[InboundMessage]:
+    items = [*turn.items, *(one.item for one in turn.steered)]
+    return [part.message for item in items for part in item.parts]
+
+
 def unsteer(state: InboxState, heard: int) -> None:
     """Put what joined the turn after its answer was there back, as what comes next.
 
@@ -197,8 +219,36 @@ def end_turn(state: InboxState, rows: Iterable[InboundRecord], ended: EndedTurn)
         book(state, row)
     state.turn = None
     state.last_at = ended.finished_at
+    older = [_previewed(one) for one in state.ended]
+    state.ended = _newest([*older, _kept(ended)][-KEPT_TURNS:])
+
+
+def amend_turn(
+    state: InboxState,
+    before: Iterable[InboundRecord],
+    rows: Iterable[InboundRecord],
+    ended: EndedTurn,
+) -> None:
+    """Book that a turn has ended otherwise than it seemed.
+
+    Args:
+        state: Changed in place.
+        before: How its messages ended at first.
+        rows: How they ended.
+        ended: The turn.
+    """
+    for row in before:
+        state.counts[row.status] -= 1
+    for row in rows:
+        book(state, row)
+    kept = _kept(ended)
+    state.ended = [kept if one.turn_id == ended.turn_id else one for one in state.ended]
+
+
+def _kept(ended: EndedTurn) -> EndedTurn:
+    """A turn with as much of its texts as is kept."""
     cut = cut_to_bytes(ended.text[:KEPT_TEXT_CHARS], KEPT_TEXT_BYTES)
-    kept = ended.model_copy(
+    return ended.model_copy(
         update={
             "text": cut,
             "truncated": len(cut) < len(ended.text),
@@ -206,8 +256,6 @@ def end_turn(state: InboxState, rows: Iterable[InboundRecord], ended: EndedTurn)
             "error": ended.error and cut_to_bytes(ended.error, KEPT_ERROR_BYTES),
         }
     )
-    older = [_previewed(one) for one in state.ended]
-    state.ended = _newest([*older, kept][-KEPT_TURNS:])
 
 
 def _first_ids(ids: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from domain.fields import shown
 from domain.job_messages import DecideApproval, ExtendApproval
 from domain.job_prompts import EXPIRED
 from domain.job_state import JobApproval, JobState
+from domain.redaction import redact_text
 
 REMINDERS: Final = (0.5, 0.9)
 KEPT: Final = 100
@@ -126,7 +127,7 @@ class JobApprovals:
             ApprovalEvent(decision),
             decided_by=request.decided_by,
             decided_at=now,
-            reason=request.reason,
+            reason=request.reason and redact_text(request.reason),
         )
 
     def extend(self, request: ExtendApproval, now: datetime) -> Approval:

@@ -14,6 +14,7 @@ from domain.approvals import Decision
 from domain.fields import FieldReader
 from domain.job_approvals import MAX_EXTENDED
 from domain.job_messages import MAX_MESSAGE_BYTES, CancelJob
+from domain.redaction import redact_text
 from domain.routine_fields import read_body
 
 MAX_REASON_CHARS: Final = 200
@@ -103,4 +104,5 @@ def _read_reason(reader: FieldReader, longest: int) -> str | None:
     reason = reader.text("reason")
     if reason is not None and len(reason) > longest:
         reader.invalid("reason", f"must have at most {longest} characters")
-    return reason
+    # It is kept in the audit, which holds no secrets.
+    return reason and redact_text(reason)

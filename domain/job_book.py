@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from domain import job_prompts
 from domain.approvals import ApprovalStatus
 from domain.errors import DomainError, ErrorKind
+from domain.goal_record import GOAL_TOOLS
 from domain.job_approvals import JobApprovals
 from domain.job_messages import (
     MAX_MESSAGES,
@@ -46,11 +47,14 @@ from domain.jobs import (
 from domain.prompts import PromptFrame, framed_prompt
 from domain.redaction import redact_text
 from domain.tool_specs import AskedCall
+from domain.tools import SandboxMode
 from domain.usage import Spent
 
 WARN_AT: Final = 3
 BREAK_OFF_AT: Final = 5
 EMPTY_LIMIT: Final = 3
+# Of messages; who repeats one does so soon.
+MAX_KEYS: Final = 100
 EMPTY_ANSWER: Final = "empty_reply: the model gave no answer three times in a row"
 NO_RESULT: Final = "empty_reply: the steps were used up and the model gave no result"
 STEP_LOST: Final = (
@@ -149,20 +153,29 @@ class JobBook:
             model=state.model,
             timed_out=state.timed_out,
             tool_calls=state.tool_calls,
+            tool_actions=state.tool_actions,
+            elapsed_seconds=state.elapsed_seconds,
             warnings=state.warnings,
             **shared,
         )
 
     # What people say
 
-    def steer(self, text: object) -> None:
+    def steer(self, text: object, key: str | None = None) -> None:
         """Keep a message for the next call of the model.
 
+        Args:
+            text: The message.
+            key: A message with the same key came before: it is not said again.
+
         Raises:
-            DomainError: On `text`; `conflict` on `status` when the job reads nothing more, or on
-                `text` when too many messages wait, or too long ones.
+            DomainError: On `text`; `conflict` on `status` when the job reads nothing more, on
+                `text` when too many messages wait, or too long ones, or on `idempotency_key` when
+                another text came with the key.
         """
         message, waiting = validate_message(text), self._state.messages
+        if key is not None and self._was_said(key, message):
+            return
         asked = self._state.asking
         last = asked is not None and asked.text_only is TextOnly.LIMIT
         if self.status not in _STEERABLE or last:
@@ -177,7 +190,17 @@ class JobBook:
             )
             raise DomainError(ErrorKind.CONFLICT, "text", full)
         waiting.append(message)
+        if key is not None:
+            said = self._state.said | {_digest(key): _digest(message)}
+            self._state.said = dict(list(said.items())[-MAX_KEYS:])
         self._revise()
+
+    def _was_said(self, key: str, message: str) -> bool:
+        known = self._state.said.get(_digest(key))
+        if known not in {None, _digest(message)}:
+            used = "this idempotency_key was used with another text"
+            raise DomainError(ErrorKind.CONFLICT, "idempotency_key", used)
+        return known is not None
 
     def want_pause(self) -> None:
         """Pause: at once if it waits, at the next step if it works; again changes nothing.
@@ -212,7 +235,8 @@ class JobBook:
             DomainError: `conflict` on `status`.
         """
         if self.status != JobStatus.CANCELLED:
-            self.move(JobEvent.CANCEL, error=reason, finished_at=now, waiting_for=None)
+            told = redact_text(reason)
+            self.move(JobEvent.CANCEL, error=told, finished_at=now, waiting_for=None)
 
     # What it does next
 
@@ -233,6 +257,13 @@ class JobBook:
         """Pause between two steps."""
         self._state.wants_pause = False
         self.move(JobEvent.PAUSE, waiting_for=waiting_for)
+
+    def offered(
+        self, names: list[str], read_only: list[str], sandbox_mode: SandboxMode | None
+    ) -> None:
+        """Note which tools there are, which of them change nothing, and where commands run."""
+        self._state.tools, self._state.read_only = names, read_only
+        self._note(sandbox_mode=sandbox_mode)
 
     def wait_for_approvals(self) -> None:
         """Nothing can be done until somebody decides."""
@@ -292,7 +323,7 @@ class JobBook:
     def prompt(self) -> str | None:
         """What is said with the planned call; null: the thread is answered as it stands.
 
-        Texts from outside are in the first one, which the thread keeps: they are said once.
+        Where nobody has written the task into the thread before, the first one says it.
         """
         state, asked = self._state, self.plan_ask()
         said: list[str] = []
@@ -303,6 +334,11 @@ class JobBook:
         if asked.text_only is not None:
             said.append(_NOTES[asked.text_only])
         return "\n\n".join(said) or None
+
+    def task_told(self) -> None:
+        """The task is in the thread, with the texts from outside: no prompt has them again."""
+        self._state.opened = True
+        self._state.start = self._state.start.model_copy(update={"untrusted": []})
 
     def mark_texts(self, nonce: str) -> None:
         """Fix what marks texts from outside: a repeated call says the same."""
@@ -366,8 +402,8 @@ class JobBook:
     def _heard(self, asked: Ask) -> None:
         """What was in the prompt is in the thread now."""
         state = self._state
-        state.asking, state.opened, state.notes = None, True, []
-        state.start = state.start.model_copy(update={"untrusted": []})
+        state.asking, state.notes = None, []
+        self.task_told()
         del state.messages[: asked.taken]
 
     # Calls of tools
@@ -398,6 +434,8 @@ class JobBook:
             if item.call.id == end.call_id and item.failed is None:
                 item.failed, item.mark = end.failed, end.mark
                 self._state.executed += end.executed
+                own = item.call.name.startswith(GOAL_TOOLS)
+                self._state.tool_actions += end.executed and not own
         if batch and all(item.failed is not None for item in batch.calls):
             self._batch_ended(batch)
 
@@ -405,7 +443,7 @@ class JobBook:
         state = self._state
         state.batch = None
         marks = "\n".join(sorted(item.mark for item in batch.calls))
-        digest = hashlib.sha256(marks.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = _digest(marks)
         if not all(item.failed for item in batch.calls):
             state.repeated, state.last_batch = 0, ""
             return
@@ -448,3 +486,7 @@ class JobBook:
 
     def _revise(self) -> None:
         self._note(revision=self.record.revision + 1)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -34,6 +34,7 @@ class StartJob(BaseModel):
         route: Where it asks for approvals and, unless somebody waits for it, says its result.
         owner: The workflow that waits for its end: a run or a goal.
         run: The row of that run, written in one transaction with the job's.
+        result_session: The chat's session, held while the result is said; blank for none.
         thread_id: The conversation it works in; null: one of its own.
         timeout_seconds: Of work; waiting costs nothing.
         step_timeout_seconds: Of one step.
@@ -51,6 +52,7 @@ class StartJob(BaseModel):
     route: Route
     owner: str | None = None
     run: RunRecord | None = None
+    result_session: str = ""
     thread_id: str | None = None
     timeout_seconds: int = 3600
     step_timeout_seconds: int = 300
@@ -73,6 +75,7 @@ class JobStage(StrEnum):
     PAUSED = "paused"
     BUDGET = "waiting for its budget"
     SYSTEM_PAUSED = "everything is paused"
+    SESSION = "waiting for the chat to say its result"
     ENDED = "ended"
 
 
@@ -95,7 +98,9 @@ class JobView(BaseModel):
 class JobEnded(BaseModel):
     """How a job ended: the workflow's result, and what its owner is signalled.
 
-    `message_id` is the answer in the thread; `timed_out` says that its working time was used up.
+    `message_id` is the answer in the thread; `timed_out` says that its working time was used up,
+    which `elapsed_seconds` is; `tool_actions` are the calls that ran, without those that steer a
+    goal.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -111,6 +116,8 @@ class JobEnded(BaseModel):
     iteration: int = 0
     attempts: int = 0
     tool_calls: int = 0
+    tool_actions: int = 0
+    elapsed_seconds: float = 0
     tokens_in: int | None = None
     tokens_out: int | None = None
     cost_micros: int | None = None
@@ -127,11 +134,12 @@ class CancelJob(BaseModel):
 
 
 class SteerJob(BaseModel):
-    """A message for a job, read before its next step."""
+    """A message for a job, read before its next step; the same `key` is the same message."""
 
     model_config = ConfigDict(frozen=True)
 
     text: str
+    key: str | None = None
 
 
 class DecideApproval(BaseModel):

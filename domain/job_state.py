@@ -78,8 +78,9 @@ class JobState(BaseModel):
         start: As it was wanted; the texts from outside go once they are in the thread.
         record: As it stands, without the description; null before it began.
         nonce: What marks the texts from outside in the first prompt.
-        opened: The first prompt was answered.
+        opened: The task is in the thread.
         messages: Steering messages that wait.
+        said: Digests of the newest messages that came with a key, by the key's.
         notes: What the loop itself has to say with the next call.
         asking: The model call that is being made.
         batch: The calls that are being carried out.
@@ -87,6 +88,7 @@ class JobState(BaseModel):
         read_only: Those of them that change nothing.
         tool_calls: How many calls the model has asked for.
         executed: How many of them ran; the limit is of these.
+        tool_actions: How many of those did something besides steering a goal.
         repeated: How often the same failing batch came in a row, known by `last_batch`.
         empty: Empty answers in a row.
         text_only: Why the next call offers no tools.
@@ -109,6 +111,7 @@ class JobState(BaseModel):
     nonce: str = ""
     opened: bool = False
     messages: list[str] = []
+    said: dict[str, str] = {}
     notes: list[str] = []
     asking: Ask | None = None
     batch: Batch | None = None
@@ -116,6 +119,7 @@ class JobState(BaseModel):
     read_only: list[str] = []
     tool_calls: int = 0
     executed: int = 0
+    tool_actions: int = 0
     repeated: int = 0
     last_batch: str = ""
     empty: int = 0

@@ -9,6 +9,7 @@ from domain.approvals import ApprovalStatus
 from domain.job_messages import JobView
 from domain.notices import cost_text
 from domain.runs import run_workflow_id
+from domain.tools import SandboxMode
 
 
 def job_details(view: JobView, namespace: str) -> str:
@@ -25,6 +26,8 @@ def job_details(view: JobView, namespace: str) -> str:
     ]
     if record.recoveries:
         lines.append(f"- Steps that were lost and done again: {record.recoveries}")
+    if record.sandbox_mode == SandboxMode.HOST:
+        lines.append("- Commands of tools run on the worker's host (`sandbox_mode: host`)")
     if view.messages:
         lines.append(f"- Messages that wait: {view.messages}")
     lines += [

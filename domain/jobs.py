@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from domain.tools import SandboxMode
 from domain.transitions import follow
 
 WORKFLOW_PREFIX: Final = "job/"
@@ -76,6 +77,7 @@ class JobRecord(BaseModel):
         user_id: Whose rate limits its tools count for.
         scope: In its text form, `user:me`.
         result: The answer.
+        sandbox_mode: Where its tools run that need a sandbox; null until its tools are known.
         limit_reached: The answer was asked for because the iterations were used up.
     """
 
@@ -106,6 +108,7 @@ class JobRecord(BaseModel):
     tokens_out: int | None = None
     cost_micros: int | None = None
     limit_reached: bool = False
+    sandbox_mode: SandboxMode | None = None
     revision: int = 0
 
 

@@ -79,26 +79,31 @@ class LeaseQueue:
         self._forget(now)
         for token in request.closed:
             self._end(token, LeaseEnd.LOST, now)
-        if self._find_answer(request) is not None:
+        if self._find_answer(request.owner, request.request_id) is not None:
             self._settle(now)
-        answer = self._find_answer(request)
+        answer = self._find_answer(request.owner, request.request_id)
         if answer is not None:
             return answer
         # Whoever asks anew has let go, though word of that may come later than this.
         self._end(request.owner, LeaseEnd.SUPERSEDED, now)
         return self._stand_in_line(request, now)
 
-    def release(self, key: str, now: datetime) -> bool:
+    def release(self, key: str, now: datetime, request_id: str = "") -> bool:
         """End a lease or the wait for one, because its owner wants that.
 
         Args:
             key: The token; or the owner, for whatever it holds or waits for.
             now: The queue's clock.
+            request_id: With an owner: the request that it withdraws. One that comes later than
+                this is never granted.
 
         Returns:
             Whether anything was ended; a late or foreign token ends nothing.
         """
         ended = self._end(key, LeaseEnd.RELEASED, now)
+        if request_id and self._find_answer(key, request_id) is None:
+            answer = LeaseAnswer(decision=LeaseDecision.QUEUED, ended=LeaseEnd.WITHDRAWN)
+            self._remember(key, request_id, answer, now)
         self._settle(now)
         return ended
 
@@ -195,8 +200,8 @@ class LeaseQueue:
                 return LeaseAnswer(decision=LeaseDecision.GRANTED, token=grant.signal.token)
         return LeaseAnswer(decision=LeaseDecision.QUEUED, position=self._position(waiting))
 
-    def _find_answer(self, request: RequestLease) -> LeaseAnswer | None:
-        asked = (request.owner, request.request_id)
+    def _find_answer(self, owner: str, request_id: str) -> LeaseAnswer | None:
+        asked = (owner, request_id)
         for holder in self._state.holders:
             if asked == (holder.owner, holder.request_id):
                 return _granted(holder)
@@ -257,7 +262,7 @@ class LeaseQueue:
                 state.holders.remove(holder)
                 state.grants = [one for one in state.grants if one.signal.token != holder.token]
                 state.interrupts = [one for one in state.interrupts if one.token != holder.token]
-                self._remember(holder, _granted(holder, why), now)
+                self._remember(holder.owner, holder.request_id, _granted(holder, why), now)
                 return True
         for waiting in state.waiting:
             if key == waiting.owner:
@@ -265,16 +270,14 @@ class LeaseQueue:
                 place = self._position(waiting)
                 answer = LeaseAnswer(decision=LeaseDecision.QUEUED, position=place, ended=why)
                 state.waiting.remove(waiting)
-                self._remember(waiting, answer, now)
+                self._remember(waiting.owner, waiting.request_id, answer, now)
                 return True
         return False
 
-    def _remember(self, asked: Holder | Waiting, answer: LeaseAnswer, now: datetime) -> None:
-        if asked.owner == self._own:
+    def _remember(self, owner: str, request_id: str, answer: LeaseAnswer, now: datetime) -> None:
+        if owner == self._own:
             return
-        kept = Remembered(
-            owner=asked.owner, request_id=asked.request_id, answer=answer, ended_at=now
-        )
+        kept = Remembered(owner=owner, request_id=request_id, answer=answer, ended_at=now)
         self._state.remembered = _newest([*self._state.remembered, kept])
 
     def _forget(self, now: datetime) -> None:

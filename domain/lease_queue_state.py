@@ -68,6 +68,11 @@ class LeaseRef(BaseModel):
     owner: str
     token: str
 
+    @property
+    def request_id(self) -> str:
+        """The request that got the token."""
+        return self.token.partition("/")[2]
+
 
 class LeaseAnswer(BaseModel):
     """The answer to a request.

@@ -4,8 +4,11 @@ Owns counting its characters, so that whoever comes back goes on where they were
 to show when the whole answer is known. The tags are `domain.streaming_directives`'.
 Source: chat-policies.md §1.9, automation.md §7 (Live text).
 
-Invariant: no character is shown twice. Of an answer whose beginning was missed, what was missed
-counts as the model wrote it, tags included.
+Invariants:
+    1. No character is shown twice. Of an answer whose beginning was missed, what was missed counts
+       as the model wrote it, tags included.
+    2. What was shown is the beginning of the whole answer, or all of that is still to be shown: a
+       model that calls tools may have said something else before.
 """
 
 from domain.streaming_directives import StreamingDirectiveAccumulator
@@ -27,8 +30,9 @@ class LiveReply:
         self.offset = had
         self._position = 0
         self._read = 0
-        # Blanks may come out differently in the whole answer; null when something was missed.
-        self._marks: int | None = 0
+        # Without blanks, which may come out differently in the whole answer; null when something
+        # was missed.
+        self._seen: str | None = ""
         self._directives = StreamingDirectiveAccumulator()
 
     def grown(self, offset: int, tail: str) -> str:
@@ -42,7 +46,7 @@ class LiveReply:
         if missed > 0:
             self._position += missed
             self._read = offset
-            self._marks = None
+            self._seen = None
         new = tail[self._read - offset :]
         self._read += len(new)
         found = self._directives.consume(new)
@@ -51,22 +55,23 @@ class LiveReply:
         shown = found.text[max(0, self.offset - self._position) :]
         self._position += len(found.text)
         self.offset = max(self.offset, self._position)
-        if self._marks is not None:
-            self._marks += _marks(found.text)
+        if self._seen is not None:
+            self._seen += _without_blanks(found.text)
         return shown
 
     def rest(self, whole: str) -> str:
         """What is left to show of the whole answer, as it was delivered."""
         at = self.offset
-        if self._marks is not None and self._position == self.offset:
-            at = _after(whole, self._marks)
+        if self._seen is not None and self._position == self.offset:
+            begins = _without_blanks(whole).startswith(self._seen)
+            at = _after(whole, len(self._seen)) if begins else 0
         rest = whole[at:]
         self.offset = len(whole)
         return rest
 
 
-def _marks(text: str) -> int:
-    return sum(not char.isspace() for char in text)
+def _without_blanks(text: str) -> str:
+    return "".join(text.split())
 
 
 def _after(text: str, marks: int) -> int:

@@ -5,6 +5,7 @@ belong to the nouns that carry them. Source: automation.md §1 and §2.
 """
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,6 +29,16 @@ class Scope(BaseModel):
     def text(self) -> str:
         """`user:me`: the form of the search attribute `TicklessScope`."""
         return f"{self.kind}:{self.id}"
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """The scope of such a text.
+
+        Raises:
+            ValueError: It does not begin with a kind.
+        """
+        kind, _, name = text.partition(":")
+        return cls(kind=ScopeKind(kind), id=name)
 
 
 class Route(BaseModel):

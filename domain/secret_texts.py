@@ -18,17 +18,20 @@ from domain.secret_values import PLACEHOLDER, end_of_quoted, mask_named_values
 
 _PEM_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----")
+# What stands in JSON behind an escaped end of line stands at the beginning of a word.
+_EDGE: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 _HEADER = re.compile(
-    r"""(?P<quote>\\{0,15}["'])?(?<![a-z0-9])(?:authorization|cookie)[ \t]{0,8}:[ \t]*+""",
+    rf"""(?P<quote>\\{{0,15}}["'])?{_EDGE}(?:authorization|cookie)[ \t]{{0,8}}:[ \t]*+""",
     re.IGNORECASE | re.ASCII,
 )
 # The scheme of a header, and the names in it, are shorter or end with a sign.
 _HEADER_PART = re.compile(r"""[^\s;,="']{8,}+(?!=[^\s=])""")
 _LINE_REST = re.compile(r"[^\r\n]*+")
 _AUTHORITY = re.compile(r"""(?<=[A-Za-z0-9+.-]://)[^\s/"'<>`]++""")
-_BEARER = re.compile(r"(?<![a-z0-9])(bearer)([ \t]{1,8})([\w.~+/=-]{8,}+)", re.IGNORECASE)
+_BEARER = re.compile(_EDGE + r"(bearer)([ \t]{1,8})([\w.~+/=-]{8,}+)", re.IGNORECASE)
 _KNOWN_FORM = re.compile(
-    r"""(?<![A-Za-z0-9])(?:
+    _EDGE
+    + r"""(?:
         sk-[A-Za-z0-9_-]{16,}+
       | (?:AKIA|ASIA)[0-9A-Z]{16,}+
       | gh[opsur]_[A-Za-z0-9]{16,}+

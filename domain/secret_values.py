@@ -48,7 +48,7 @@ def mask_named_values(text: str, replaced: list[str]) -> str:
     copied = position = 0
     while name := _NAME.search(text, position):
         position = name.end()
-        if not is_sensitive_key(_whole_name(text, name)):
+        if not _tells(text, name):
             continue
         start, end, mask = _find_value(text, name)
         if text[start:end] not in {"", PLACEHOLDER}:
@@ -76,6 +76,15 @@ def end_of_quoted(text: str, start: int, quote: str, stop: int | None = None) ->
         if mark[0][-1] == quote[-1] and (len(mark[0]) - 1) % (2 * (depth + 1)) == depth:
             return mark.end() - 1 - depth
     return stop
+
+
+def _tells(text: str, name: re.Match[str]) -> bool:
+    """Whether a name is a sensitive one, also behind an escaped end of line, as JSON has it."""
+    whole, start = _whole_name(text, name), name.start("name")
+    if is_sensitive_key(whole):
+        return True
+    escaped = text[max(0, start - 1) : start] == "\\" and whole[0] in "nrt"
+    return escaped and is_sensitive_key(whole[1:])
 
 
 def _whole_name(text: str, name: re.Match[str]) -> str:

@@ -38,7 +38,7 @@ class InboundMessage(BaseModel):
         route: Where the answer goes.
         sender_id: Who wrote it.
         sender_label: A name people can write.
-        command_authorized: Whether the sender may stop what runs.
+        command_authorized: Whether the sender may stop what runs, and have tools used.
         is_heartbeat: From a machine that keeps the session warm: never interrupts.
         id_given: The id is the platform's. Else whoever handed the message in made it, and the same
             text of the same sender that waits is the same message.

@@ -12,6 +12,8 @@ from domain.inbox_state import EndedTurn, InboxState, RunningTurn
 from domain.inbox_texts import PREVIEW_CHARS
 from domain.lease_queue_state import LeaseKind, LeaseQueueState, RequestLease
 from domain.queueing import QueueMode, elide_queue_text
+from domain.scopes import Scope, ScopeKind
+from domain.session import gate_key
 from domain.turns import TurnStage, TurnStatus
 
 
@@ -21,6 +23,7 @@ class SessionState(BaseModel):
     `schema_version` grows when a field changes its meaning; new fields have defaults instead.
     `rules` are the settings as its worker told them last; null while the session is new. `cooling`
     are models that failed a moment ago, `provider/name`, and until when (Unix time) they rest.
+    `thread_told` says that a goal which waits for this conversation knows of its thread.
     """
 
     schema_version: int = 1
@@ -29,12 +32,26 @@ class SessionState(BaseModel):
     inbox: InboxState = Field(default_factory=InboxState)
     rules: SessionRules | None = None
     cooling: dict[str, float] = Field(default_factory=dict[str, float])
+    thread_told: bool = False
 
     @property
     def thread_id(self) -> str:
         """The thread of its chat; a key that another scope takes later leads to another thread."""
         scope = self.inbox.scope
-        return f"session:{scope.text}/{self.key}" if scope else f"session:{self.key}"
+        return session_thread_id(scope, self.key) if scope else f"session:{self.key}"
+
+    @property
+    def goal_scope(self) -> Scope:
+        """Whose goal may wait for this conversation."""
+        scope = self.inbox.scope
+        if scope is not None and scope.kind is ScopeKind.USER:
+            return scope
+        return Scope(kind=ScopeKind.CHAT, id=self.key)
+
+
+def session_thread_id(scope: Scope, session_key: str) -> str:
+    """The thread of a conversation: keys that conflict have the same one."""
+    return f"session:{scope.text}/{gate_key(session_key)}"
 
 
 class RequestSession(BaseModel):
@@ -47,11 +64,40 @@ class RequestSession(BaseModel):
 
 
 class ReleaseSession(BaseModel):
-    """Let a session go: by the token of a grant, or by the owner that holds or waits."""
+    """Let a session go: by the token of a grant, or by the owner that holds or waits.
+
+    `request_id` is what an owner asked last, which may come later than this and is void then.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     key: str
+    request_id: str = ""
+
+
+class SessionHold(BaseModel):
+    """A hold of a session: the key of its gate, and the token of the grant."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    token: str
+
+
+class AskHold(BaseModel):
+    """Argument of the query `holds`: the token of a grant."""
+
+    model_config = ConfigDict(frozen=True)
+
+    token: str
+
+
+class HoldAnswer(BaseModel):
+    """The answer of the query `holds`: whether the grant still stands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    held: bool
 
 
 class SessionHolder(BaseModel):
@@ -99,6 +145,8 @@ class SessionView(BaseModel):
         turn: The turn that runs.
         answered, merged, dropped: How many messages ended so, ever.
         last: The turn that ended last, its text cut to a preview.
+        tools: What answers may call, by name; empty before a turn has asked for it.
+        tools_removed: Why others are not offered, by name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -115,6 +163,8 @@ class SessionView(BaseModel):
     merged: int = 0
     dropped: int = 0
     last: "TurnAnswer | None" = None
+    tools: list[str] = []
+    tools_removed: dict[str, str] = {}
 
 
 class AskTurn(BaseModel):

@@ -5,7 +5,11 @@ Owns the row of the table `standing_grants` and its key. Source: triggers-and-ac
 Invariant: a grant is for one routine, one tool and one version; a new version asks again.
 """
 
+from datetime import datetime
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from domain.approvals import Approval
 
 
 class StandingGrant(BaseModel):
@@ -33,3 +37,15 @@ class StandingGrant(BaseModel):
 def grant_id(routine_id: str, tool: str, version: str) -> str:
     """`<routine>/<tool>/<version>`; the version may contain anything, so it comes last."""
     return f"{routine_id}/{tool}/{version}"
+
+
+def granted_by(approval: Approval, routine_id: str, now: datetime) -> StandingGrant:
+    """What somebody grants who allows a call for good."""
+    return StandingGrant(
+        id=grant_id(routine_id, approval.tool, approval.version),
+        routine_id=routine_id,
+        tool=approval.tool,
+        version=approval.version,
+        granted_by=approval.decided_by or "",
+        created_at=now,
+    )

@@ -21,6 +21,9 @@ UNKNOWN_TEXT: Final = (
     "unknown: the call had begun when its worker was lost, and it must not be made twice. Check "
     "whether it had its effect before you call it again."
 )
+# The error of a call that was not made, because its user has said something else meanwhile.
+PASSED_OVER: Final = "passed_over"
+PASSED_OVER_TEXT: Final = "not called: the user has said something else meanwhile"
 
 
 def data_block(tool: str, output: str, nonce: str) -> str:

@@ -42,6 +42,7 @@ class ToolSpec(BaseModel):
         sensitive_params: Names or dotted paths whose values nobody is shown.
         needs_sandbox: Runs only in the sandbox.
         attended_only: Does not exist inside runs and jobs, unless they name it.
+        goal_only: Exists in the iterations of a goal alone.
         read_only: Changes nothing.
         idempotent: May be run again with the same arguments and key.
         timeout_seconds: Longest call.
@@ -60,6 +61,7 @@ class ToolSpec(BaseModel):
     sensitive_params: list[str] = []
     needs_sandbox: bool = False
     attended_only: bool = False
+    goal_only: bool = False
     read_only: bool = False
     idempotent: bool = False
     timeout_seconds: float = Field(default=60, gt=0)
@@ -137,6 +139,7 @@ class ToolCaller(BaseModel):
         job_id: The job, if one calls.
         routine_id: The routine of the run.
         goal_id: The goal of the job.
+        goal_workflow: The workflow of that goal, while the job is one of its iterations.
         session_key: The conversation.
         attended: A person waits for the answer.
         hop: Of events that are emitted, one less.
@@ -153,6 +156,7 @@ class ToolCaller(BaseModel):
     job_id: str | None = None
     routine_id: str | None = None
     goal_id: str | None = None
+    goal_workflow: str | None = None
     session_key: str = ""
     attended: bool = False
     hop: int = 0

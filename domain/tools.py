@@ -58,6 +58,7 @@ class Removal(StrEnum):
     APPROVAL = "approval"
     SANDBOX_OFF = "sandbox_off"
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
+    NO_GOAL = "no_goal"
 
 
 class OfferedTools(BaseModel):

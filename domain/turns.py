@@ -21,6 +21,7 @@ class TurnStage(StrEnum):
 
     GATE = "waiting for the session"
     MODEL = "waiting for the model"
+    TOOLS = "calling tools"
     SYSTEM_PAUSED = "everything is paused"
     DELIVERY = "delivering"
 

@@ -70,10 +70,12 @@ def definition_of(routine: Routine, request: BeginRun) -> RunDefinition:
         title=routine.title or routine.id,
         scope=routine.scope,
         session_key=session_of_runs(routine),
+        # A route of its own is another conversation than that of the session.
+        result_session=routine.session_key if is_job and told is None else "",
         timezone=routine.timezone,
         action=routine.action,
         route=told or routine.route,
-        # A route of its own is another conversation than that of the source message.
+        # Nor is it that of the source message.
         reply_to=None if told else routine.source_message_id or None,
         threaded=told is None,
         notify=routine.notify,

@@ -11,12 +11,13 @@ from tests.support.scheduling import HEAVY, StageScheduling
 from tests.support.time_limits import limited
 from worker.temporal_server import DevServer
 
-# Tests of many seconds come first, so that no processor is idle while the last of them runs.
-_ORDER = ("chaos", "workflows", "integration", "replay", "unit")
+# Tests of many seconds come before shorter ones, so that no processor is idle while the last of
+# them runs. Those without a server come first: the workers of a process stand still meanwhile.
+_ORDER = ("unit", "replay", "chaos", "workflows", "integration")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests first that take long, and limit those that could wait for ever."""
+    """Order the tests, and limit those that could wait for ever."""
     items.sort(key=_rank)
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
@@ -25,7 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _limit(item: pytest.Item) -> float:
     marker = item.get_closest_marker("timeout")
-    given = marker.args[0] if marker and marker.args else item.config.getini("timeout")
+    usual = item.config.getoption("timeout") or item.config.getini("timeout")
+    given = marker.args[0] if marker and marker.args else usual
     # Less than the limit of the runner, which counts the start of the stage too.
     return float(given) * 0.75
 

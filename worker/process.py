@@ -33,16 +33,18 @@ from activities.deliveries import DeliveryActivities
 from activities.emitting import Emitter
 from activities.entities import EntityActivities, RunLimits
 from activities.entity_updates import EntityUpdates
+from activities.goal_claims import GoalClaimActivities
+from activities.goals import GoalActivities
 from activities.hooks import HookActivities, load_hook
 from activities.job_reads import JobReads
 from activities.jobs import JobActivities
 from activities.ledger_reads import LedgerActivities
 from activities.maintenance import MaintenanceActivities, put_maintenance_schedules
 from activities.messenger import Messenger
-from activities.models import ModelActivities
+from activities.models import ModelActivities, named_model
 from activities.runs import RunActivities
 from activities.schedules import ScheduleActivities
-from activities.sessions import SessionActivities
+from activities.sessions import SessionActivities, SessionHolds
 from activities.slots import SlotActivities
 from activities.store import Store, open_store
 from activities.tools.dispatch import ToolActivities
@@ -73,6 +75,7 @@ from worker.model_source import Progress, model_chain
 from worker.sandbox import workflow_runner
 from worker.tool_source import ToolSource, tool_source
 from workflows.control import Control
+from workflows.goal import GoalWorkflow
 from workflows.job import Job
 from workflows.ledger import Ledger
 from workflows.maintenance import Maintenance
@@ -212,7 +215,7 @@ async def _open(
             tool_source(client, settings, environ, store, messenger)
         )
     if RUNS_QUEUE in queues:
-        deliveries = DeliveryActivities(store, messenger, emitter)
+        deliveries = DeliveryActivities(store, messenger, emitter, SessionHolds(client))
         ledger = LedgerActivities(store, messenger, emitter)
         turns = TurnActivities(store, messenger, _rules(settings), emitter)
         budgets = DayBudgets(store, _daily_limits(settings))
@@ -224,7 +227,9 @@ async def _open(
                 emitter,
                 start_notices=settings.start_notices,
                 registry=tools.registry if tools else None,
+                holds=SessionHolds(client),
             ).put_job,
+            *_goal_activities(settings, store, messenger, emitter),
             *JobReads(store).all(),
             *CostReads(store, settings.default_timezone).all(),
             turns.finish_turn,
@@ -238,6 +243,7 @@ async def _open(
         served[TOOLS_QUEUE] = _tools(tools, store, pause, pushed=pushed)
     if LLM_QUEUE in queues:
         chain = await stack.enter_async_context(model_chain(settings, environ, progress))
+        named_model(chain, settings.goal_judge_model or "", "goal_judge_model")
         models = ModelActivities(
             store=store,
             chain=chain,
@@ -256,6 +262,21 @@ async def _open(
     if WATCH_QUEUE in queues:
         served[WATCH_QUEUE] = await _watch(client, settings, alerts, jobs)
     return served
+
+
+def _goal_activities(
+    settings: Settings, store: Store, messenger: Messenger, emitter: Emitter
+) -> list[Activity]:
+    goals = GoalActivities(
+        store,
+        messenger,
+        emitter,
+        continue_template=settings.goal_prompt_continue,
+        timeout_template=settings.goal_prompt_timeout,
+        start_notices=settings.start_notices,
+    )
+    claims = GoalClaimActivities(store)
+    return [goals.put_goal, goals.find_thread, claims.prepare_judgement]
 
 
 def _tools(tools: ToolSource, store: Store, pause: PauseFlag, *, pushed: bool) -> _Queue:
@@ -323,7 +344,7 @@ def _runs(
     )
     entities = EntityActivities(client, EntityUpdates(client), pause, limits, budgets=budgets)
     return _Queue(
-        workflows=[RoutineRun, Job, Ledger],
+        workflows=[RoutineRun, Job, GoalWorkflow, Ledger],
         activities=[
             entities.begin_run,
             entities.claim_grant,
@@ -341,7 +362,8 @@ def _runs(
 
 
 def _rules(settings: Settings) -> SessionRules:
-    return SessionRules(chat=settings.chat, run_timeout_seconds=settings.run_timeout_seconds)
+    timeout, local = settings.run_timeout_seconds, not settings.models
+    return SessionRules.of(settings.chat, timeout, local_model=local)
 
 
 def _daily_limits(settings: Settings) -> DailyLimits:

@@ -24,7 +24,10 @@ PASSED_THROUGH = (
     # What workflow classes call of their own package: no state, no clock, so nothing to isolate.
     "workflows.completion_hook",
     "workflows.entity_calls",
+    "workflows.goal_judge",
+    "workflows.goal_telling",
     "workflows.handlers",
+    "workflows.job_hold",
     "workflows.job_slot",
     "workflows.job_steps",
     "workflows.lease_rounds",

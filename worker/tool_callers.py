@@ -25,7 +25,7 @@ _KEPT: Final = 64
 
 
 class LibraryCalls:
-    """The calls for routines (`activities.tools.builtin.RoutineCalls`)."""
+    """`RoutineCalls` and `JobCalls` of `activities.tools.builtin`."""
 
     def __init__(self, temporal: Client, settings: Settings, environ: Mapping[str, str]) -> None:
         """Take what is needed.
@@ -77,6 +77,43 @@ class LibraryCalls:
             routine_id, force=force, idempotency_key=key
         )
         return started.model_dump(mode="json", exclude_none=True)
+
+    async def list_jobs(self, caller: ToolCaller, status: str, limit: int) -> Mapping[str, Any]:
+        """The newest jobs first."""
+        page = await self._client(caller).jobs.list(status=status, limit=limit)
+        return page.model_dump(mode="json", exclude_none=True)
+
+    async def get_job(self, caller: ToolCaller, job_id: str) -> Mapping[str, Any]:
+        """One job as it stands."""
+        job = await self._client(caller).jobs.get(job_id)
+        return job.model_dump(mode="json", exclude_none=True)
+
+    async def create_job(
+        self, caller: ToolCaller, body: Mapping[str, Any], key: str
+    ) -> Mapping[str, Any]:
+        """A new job; the same key is the same job."""
+        jobs = self._client(caller).jobs
+        started = await jobs.create(body, idempotency_key=key, hop=caller.hop)
+        return started.model_dump(mode="json", exclude_none=True)
+
+    async def tell_job(
+        self, caller: ToolCaller, job_id: str, said: str, key: str
+    ) -> Mapping[str, Any]:
+        """A job, told something; the same key is the same message."""
+        job = await self._client(caller).jobs.send(job_id, said, key=key)
+        return job.model_dump(mode="json", exclude_none=True)
+
+    async def cancel_job(self, caller: ToolCaller, job_id: str, reason: str) -> Mapping[str, Any]:
+        """A job, ended."""
+        job = await self._client(caller).jobs.cancel(job_id, reason=reason)
+        return job.model_dump(mode="json", exclude_none=True)
+
+    async def list_approvals(
+        self, caller: ToolCaller, status: str, limit: int
+    ) -> Mapping[str, Any]:
+        """The approvals that wait first, then the newest."""
+        page = await self._client(caller).approvals.list(status=status, limit=limit)
+        return page.model_dump(mode="json", exclude_none=True)
 
     def _client(self, caller: ToolCaller) -> TicklessClient:
         context = caller_context(caller)

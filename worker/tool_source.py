@@ -52,7 +52,7 @@ async def tool_source(
     Raises:
         DomainError: A tool or a setting is refused, or a reference leads nowhere.
     """
-    sandbox = _sandbox(settings, environ)
+    sandbox, library = _sandbox(settings, environ), LibraryCalls(client, settings, environ)
     needs = ToolNeeds(
         workspace=Workspace(settings.workspace),
         http=_http(settings),
@@ -63,7 +63,8 @@ async def tool_source(
         messenger=messenger,
         channels=list(settings.channels.by_name),
         emitter=Emitter(client),
-        routines=LibraryCalls(client, settings, environ),
+        routines=library,
+        jobs=library,
         client=client,
     )
     tools = builtin_tools(needs)

@@ -64,17 +64,32 @@ def guarded(handler: Callable[P, T]) -> Callable[P, T]:
     return guarded_sync
 
 
-def guarded_signal(handler: Callable[P, None]) -> Callable[P, None]:
+def guarded_signal(handler: Callable[P, T]) -> Callable[P, T]:
     """The same for signals, which have nobody to answer: what was refused is logged and dropped."""
+    if inspect.iscoroutinefunction(handler):
+        waiting = cast("Callable[P, Awaitable[object]]", handler)
+
+        @functools.wraps(handler)
+        async def logged_async(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                await waiting(*args, **kwargs)
+            except Exception as error:  # A signal must never fail the workflow task.
+                _log_refused(handler.__name__, error)
+
+        return cast("Callable[P, T]", logged_async)
 
     @functools.wraps(handler)
     def logged(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             handler(*args, **kwargs)
         except Exception as error:  # A signal must never fail the workflow task.
-            workflow.logger.warning("signal %s refused: %s", handler.__name__, error)
+            _log_refused(handler.__name__, error)
 
-    return logged
+    return cast("Callable[P, T]", logged)
+
+
+def _log_refused(name: str, error: Exception) -> None:
+    workflow.logger.warning("signal %s refused: %s", name, error)
 
 
 async def undisturbed(work: "asyncio.Task[T]") -> T:

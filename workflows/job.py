@@ -7,6 +7,7 @@ Source: DESIGN §3, triggers-and-actions.md §6 and §8.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,18 +17,21 @@ from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from workflows.handlers import guarded, guarded_signal, undisturbed
+from workflows.job_hold import NO_GOAL, GoalGone, JobHold
 from workflows.job_slot import JobSlot
 from workflows.job_steps import JobSteps, StepResult
 from workflows.parking import park
+from workflows.session_gate import SAYING_LIMIT, SessionGate
 
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
     from activities import timeouts
     from activities.failures import application_error_of
-    from activities.jobs import CallPlace, JobActivities, PutJob
+    from activities.jobs import CallPlace, JobActivities, JobOpening, PutJob
     from domain.approvals import Approval, ApprovalStatus
     from domain.deliveries import Part
     from domain.emissions import EmittedEvent
+    from domain.goal_record import GoalWaiting
     from domain.identifiers import RUNS_QUEUE
     from domain.job_approvals import ApprovalNews
     from domain.job_book import JobBook, NextStep
@@ -54,11 +58,14 @@ with workflow.unsafe.imports_passed_through():
     from domain.job_state import JobState
     from domain.job_view import job_details
     from domain.jobs import JobStatus, JobWaiting
-    from domain.lease_queue_state import Granted
-    from domain.standing_grants import StandingGrant, grant_id
+    from domain.lease_queue_state import Granted, LeaseRef
+    from domain.session import gate_key
+    from domain.standing_grants import StandingGrant, granted_by
 
 # More ids than that would end the workflow: the server bounds the value of a search attribute.
 MAX_LISTED_APPROVALS = 40
+TASK_IN_THREAD = "2026-11-21-task-in-thread"
+_AGREED = {ApprovalStatus.APPROVED, ApprovalStatus.CONSUMED}
 
 
 @workflow.defn(name="Job")
@@ -71,12 +78,17 @@ class Job:
         self._book = JobBook(state)
         self._steps = JobSteps(state, self._book)
         self._slot = JobSlot(state)
+        self._hold = JobHold(state.start)
+        owner = workflow.info().workflow_id
+        self._gate = SessionGate(state.start.result_session, owner, SAYING_LIMIT)
         self._stage = JobStage.SLOT
         self._resumed = False
         self._work: asyncio.Task[None] | None = None
         self._decided: list[Approval] = []
         self._changed: list[Approval] = []
         self._grants: list[StandingGrant] = []
+        # A job of a run or goal is written before it exists, and works in a thread that is there.
+        self._written = self._book.record.thread_id is not None
         # Where the arguments of approvals are that the ledger does not know yet.
         self._asked: dict[str, CallPlace] = {}
 
@@ -87,6 +99,9 @@ class Job:
         try:
             await self._work
         except asyncio.CancelledError:
+            self._end_cancelled()
+        except GoalGone:
+            self._state.cancel_wanted = self._state.cancel_wanted or NO_GOAL
             self._end_cancelled()
         except Exception as error:
             if is_cancelled_exception(error) or self._state.cancel_wanted is not None:
@@ -116,17 +131,25 @@ class Job:
     @workflow.signal
     @guarded_signal
     def granted(self, grant: Granted | None = None) -> None:
-        """A slot is free; without a grant: everything goes on after a pause."""
+        """A slot is free, or the chat; without a grant: everything goes on after a pause."""
         if grant is None:
             self._resumed = True
         else:
             self._slot.granted(grant)
+            self._gate.granted(grant)
+
+    @workflow.signal
+    @guarded_signal
+    def interrupt(self, lease: LeaseRef) -> None:
+        """A user wants the chat: a result that is being said is said, another one waits."""
+        self._gate.interrupt(lease)
 
     @workflow.signal
     @guarded_signal
     def release_hold(self) -> None:
-        """Everything goes on after a pause."""
+        """Everything goes on after a pause; a goal's: it holds its session again."""
         self._resumed = True
+        self._hold.held()
 
     @workflow.update(name="pause")
     @guarded
@@ -171,14 +194,14 @@ class Job:
     @guarded
     def steer_update(self, request: SteerJob) -> JobView:
         """Say something that the model reads before its next step."""
-        self._book.steer(request.text)
+        self._book.steer(request.text, request.key)
         return self.view()
 
     @workflow.signal(name="steer")
     @guarded_signal
     def steer_signal(self, request: SteerJob) -> None:
         """The same as the update."""
-        self._book.steer(request.text)
+        self._book.steer(request.text, request.key)
 
     @workflow.update
     @guarded
@@ -188,8 +211,9 @@ class Job:
         approval = self._book.approvals.decide(request, workflow.now())
         if not any(approval is one for one in former):
             self._decided.append(approval)
-        if request.always and approval.status == ApprovalStatus.APPROVED:
-            self._grants.append(self._grant(approval))
+        if request.always and approval.status in _AGREED:
+            routine = self._book.record.routine_id or ""
+            self._grants.append(granted_by(approval, routine, workflow.now()))
         return approval
 
     @workflow.update
@@ -219,9 +243,8 @@ class Job:
     # The loop
 
     async def _live(self) -> None:
-        if self._book.record.thread_id is None:
-            self._book.note_thread(self._steps.thread().id)
-            await self._write(first=True)
+        if not self._written:
+            await self._write()
         while not self._book.ended:
             self._steps.stop_if_cancelled()
             await self._become_running()
@@ -279,12 +302,17 @@ class Job:
                 case JobStatus.PAUSED:
                     budget = book.record.waiting_for == JobWaiting.BUDGET
                     self._show(JobStage.BUDGET if budget else JobStage.PAUSED)
+                    if budget:
+                        # Of a goal's iteration this is the end: the goal pauses instead.
+                        await self._hold.give_way("budget")
                     await self._rest(lambda: book.status != JobStatus.PAUSED)
                 case JobStatus.WAITING_APPROVAL:
                     self._show(JobStage.APPROVAL)
+                    await self._hold.give_way(GoalWaiting.APPROVAL)
                     await self._rest(self._is_decided)
                     if book.status == JobStatus.WAITING_APPROVAL:
                         book.approvals_decided()
+                    await self._hold.come_back()
                 case _:
                     await self._take_slot()
 
@@ -317,6 +345,7 @@ class Job:
                 continue
             await self._write_decisions()
             wait = None if due is None else max(due - workflow.now(), timedelta(milliseconds=1))
+            self._steps.stop_if_cancelled()
             try:
                 await workflow.wait_condition(
                     lambda: (
@@ -333,8 +362,11 @@ class Job:
         self._resumed = False
         self._book.wait_for(JobWaiting.SYSTEM_PAUSED)
         self._show(JobStage.SYSTEM_PAUSED)
+        await self._hold.give_way(GoalWaiting.SYSTEM_PAUSED)
+        self._steps.stop_if_cancelled()
         await park(lambda: self._resumed, self._book.status)
         self._book.wait_for(None)
+        await self._hold.come_back()
 
     async def _recover(self, why: str) -> None:
         """A step was lost: say so once, then do it again, or give up."""
@@ -350,11 +382,11 @@ class Job:
 
     async def _renew(self) -> None:
         """Go on as a new execution when the history is long; nothing is open between two steps."""
-        info = workflow.info()
-        if not info.is_continue_as_new_suggested() or self._book.ended:
+        if not workflow.info().is_continue_as_new_suggested() or self._book.ended:
             return
         await self._write_decisions()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        self._steps.stop_if_cancelled()
         if not (self._decided or self._changed or self._grants):
             workflow.continue_as_new(self._state)
 
@@ -367,7 +399,15 @@ class Job:
         self._show(JobStage.ENDED)
         self._upsert()
         part = None if start.owner else end_part(record, start)
-        await self._write(events=event_of_end(record, start.hop), result=part)
+        waits = part is not None and gate_key(start.result_session) != ""
+        await self._write(events=event_of_end(record, start.hop), result=None if waits else part)
+        if waits:
+            self._show(JobStage.SESSION)
+            await self._gate.acquire()
+            show = functools.partial(self._show, JobStage.SESSION)
+            await self._gate.say(lambda: self._write(result=part), show)
+            await self._gate.release()
+            self._show(JobStage.ENDED)
         if start.owner is not None:
             owner = workflow.get_external_workflow_handle(start.owner)
             try:
@@ -397,7 +437,6 @@ class Job:
     async def _write(
         self,
         *,
-        first: bool = False,
         events: Sequence[EmittedEvent] = (),
         notices: Sequence[Part] = (),
         result: Part | None = None,
@@ -405,7 +444,7 @@ class Job:
         """Write how the job stands, with everything that has changed since the last time."""
         decided, changed, grants, asked = self._decided, self._changed, self._grants, self._asked
         self._decided, self._changed, self._grants, self._asked = [], [], [], {}
-        start = self._state.start
+        start, first, opening = self._state.start, not self._written, self._opening()
         record = self._book.full_record if first else self._book.record
         try:
             await workflow.execute_activity_method(
@@ -413,12 +452,14 @@ class Job:
                 PutJob(
                     record=record,
                     thread=self._steps.thread(),
-                    run=self._state.start.run if first else None,
+                    run=start.run if first else None,
+                    opening=opening,
                     approvals=[*changed, *decided],
                     asked=asked,
                     grants=grants,
                     notices=list(notices),
                     result=result,
+                    hold=self._gate.held,
                     events=[*events_of_decisions(decided, record, start.hop), *events],
                 ),
                 task_queue=RUNS_QUEUE,
@@ -432,17 +473,18 @@ class Job:
             self._decided, self._changed = [*decided, *self._decided], [*changed, *self._changed]
             self._grants, self._asked = [*grants, *self._grants], asked | self._asked
             raise
+        if opening is not None:
+            self._book.task_told()
+        self._written = True
 
-    def _grant(self, approval: Approval) -> StandingGrant:
-        routine = self._state.start.record.routine_id or ""
-        return StandingGrant(
-            id=grant_id(routine, approval.tool, approval.version),
-            routine_id=routine,
-            tool=approval.tool,
-            version=approval.version,
-            granted_by=approval.decided_by or "",
-            created_at=workflow.now(),
-        )
+    def _opening(self) -> JobOpening | None:
+        """What a job that nobody has written yet begins with, be it cancelled by now."""
+        if self._written:
+            return None
+        self._book.note_thread(self._steps.thread().id)
+        if not workflow.patched(TASK_IN_THREAD):
+            return None
+        return JobOpening(nonce=workflow.uuid4().hex, untrusted=self._state.start.untrusted)
 
     def _show(self, stage: JobStage) -> None:
         self._stage = stage

@@ -13,6 +13,7 @@ Invariants:
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -50,7 +51,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.identifiers import TOOLS_QUEUE
     from domain.job_approvals import ApprovalNews, WantedApproval
     from domain.job_book import CallEnd, JobBook
-    from domain.job_prompts import SYSTEM_TEXT, denied_text
+    from domain.job_prompts import GOAL_TEXT, SYSTEM_TEXT, denied_text
     from domain.job_state import BatchCall, JobState
     from domain.prompts import PromptFrame
     from domain.threads import Thread, ThreadKind
@@ -111,13 +112,14 @@ class JobSteps:
         """End the work when the job was told to, whatever came instead of the cancellation.
 
         An activity that is told to end may be lost, fail or succeed first; the cancellation itself
-        comes only once.
+        comes only once. Where it meets a signal on its way out, the task forgets it altogether.
 
         Raises:
             CancelledError: The job was told to end.
         """
         task = asyncio.current_task()
-        if self._state.cancel_wanted is not None or (task is not None and task.cancelling()):
+        told = self._state.cancel_wanted is not None or workflow.cancellation_reason() is not None
+        if told or (task is not None and task.cancelling()):
             raise asyncio.CancelledError
 
     @property
@@ -150,7 +152,7 @@ class JobSteps:
             retry_policy=timeouts.ENTITY_RETRY,
             summary="which tools there are",
         )
-        self._state.tools, self._state.read_only = offered.names, offered.read_only
+        self._book.offered(offered.names, offered.read_only, offered.sandbox_mode)
         return offered.refusal
 
     # The model
@@ -163,6 +165,10 @@ class JobSteps:
         number = self._book.record.iteration + 1
         try:
             answer = await self._calls.ask(request, f"step {number}: ask the model")
+        except asyncio.CancelledError:
+            # An answer that came beside it has cost what it cost.
+            self._count(0)
+            raise
         except ActivityError as error:
             return self._model_failed(error, began)
         self._count(answer.attempts)
@@ -179,7 +185,7 @@ class JobSteps:
             job=self._book.record,
             thread=self.thread(),
             prompt=prompt,
-            frame=PromptFrame(system=[SYSTEM_TEXT]),
+            frame=PromptFrame(system=[GOAL_TEXT if start.record.goal_id else SYSTEM_TEXT]),
             purpose="job",
             tools=[] if text_only else (self._state.tools or []),
             text_only=text_only,
@@ -190,6 +196,7 @@ class JobSteps:
 
     def _model_failed(self, error: ActivityError, began: datetime) -> StepResult:
         if is_cancelled_exception(error):
+            self._count(0)
             raise error
         cause, now = application_error_of(error), workflow.now()
         if isinstance(error.cause, ActivityTimeout):
@@ -236,10 +243,13 @@ class JobSteps:
             # One that is refused leaves its place to the next.
             calls = calls[:left]
         began = workflow.now()
-        ended = await asyncio.gather(
-            *(self._carry_out(item, place) for place, item in enumerate(calls)),
-            return_exceptions=True,
-        )
+        tasks = [
+            asyncio.create_task(self._carry_out(item, place)) for place, item in enumerate(calls)
+        ]
+        # Told to end, it waits for all; `stop_if_cancelled` says so once they are counted.
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        ended = [_outcome_of(task) for task in tasks]
         self._calls.elapsed += _working_time(ended, workflow.now() - began)
         self._count(0)
         result = StepResult()
@@ -383,9 +393,17 @@ class JobSteps:
             job_id=record.id,
             routine_id=record.routine_id,
             goal_id=record.goal_id,
+            goal_workflow=start.owner if record.goal_id else None,
             session_key=record.session_key,
             hop=start.hop,
         )
+
+
+def _outcome_of(task: "asyncio.Task[ToolOutcome]") -> ToolOutcome | BaseException:
+    """What a call that has ended came to."""
+    if task.cancelled():
+        return asyncio.CancelledError()
+    return task.exception() or task.result()
 
 
 def _end_of(outcome: ToolOutcome) -> CallEnd:

@@ -47,6 +47,7 @@ class ModelCalls:
             numbers them.
         retry: What Temporal does by itself about a lost worker.
         heartbeat: After how long a silent worker is taken for lost.
+        latest: The answer that came last, also when nobody waited for it any more: it is stored.
     """
 
     budget: timedelta
@@ -57,6 +58,7 @@ class ModelCalls:
     numbered: int | None = None
     retry: RetryPolicy = field(default_factory=lambda: timeouts.MODEL_RETRY)
     heartbeat: timedelta = timeouts.MODEL_HEARTBEAT
+    latest: ModelAnswer | None = None
 
     async def ask(self, request: CallModel, summary: str) -> ModelAnswer:
         """Get an answer from the first model of the chain that gives one.
@@ -89,6 +91,7 @@ class ModelCalls:
                 continue
             self._count(answer.tokens_in, answer.tokens_out, answer.cost_micros)
             self.elapsed += timedelta(seconds=answer.elapsed_seconds)
+            self.latest = answer
             if answer.tool_calls:
                 # No end, but the beginning of more work.
                 raise_if_cancelled()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
+from workflows.cancellations import raise_if_cancelled
+
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
     from activities import timeouts
@@ -29,8 +31,24 @@ async def park(resumed: Callable[[], bool], status: str) -> None:
     Args:
         resumed: Whether this workflow was woken since it found out.
         status: What its status is afterwards.
+
+    Raises:
+        CancelledError: It was told to end meanwhile.
     """
     workflow.upsert_search_attributes([attributes.STATUS.value_set(SYSTEM_PAUSED)])
+    await wait_while_paused(resumed)
+    workflow.upsert_search_attributes([attributes.STATUS.value_set(status)])
+
+
+async def wait_while_paused(resumed: Callable[[], bool]) -> None:
+    """Wait like `park`, for a workflow that writes its status itself, and just has or does so now.
+
+    Args:
+        resumed: Whether this workflow was woken since it found out.
+
+    Raises:
+        CancelledError: It was told to end meanwhile.
+    """
     # Whoever resumed before the status was written did not find this workflow. A normal activity,
     # because a local one would look before it is written.
     pause = await workflow.execute_activity_method(
@@ -41,5 +59,5 @@ async def park(resumed: Callable[[], bool], status: str) -> None:
         summary="is everything still paused?",
     )
     if pause.paused:
+        raise_if_cancelled()
         await workflow.wait_condition(resumed)
-    workflow.upsert_search_attributes([attributes.STATUS.value_set(status)])

@@ -7,9 +7,9 @@ automation.md §7.
 """
 
 import asyncio
+import functools
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -20,7 +20,14 @@ from workflows.entity_calls import ask_entity
 from workflows.handlers import guarded, guarded_signal, undisturbed
 from workflows.model_calls import ModelCalls
 from workflows.parking import is_system_pause, park
-from workflows.run_job import JobFailed, JobUnwritten, answer_of, do_job, new_job
+from workflows.run_job import (
+    JobFailed,
+    JobUnwritten,
+    answer_of,
+    do_job,
+    gate_of_result,
+    new_job,
+)
 from workflows.session_gate import Interrupted, SessionGate
 from workflows.tool_rounds import ToolRounds, tool_rounds
 
@@ -29,10 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from activities import timeouts
     from activities.deliveries import DeliveryActivities, DeliveryReceipt, FinishRun
     from activities.entities import EntityActivities
-    from activities.failures import (
-        model_failure_of,
-        run_failure,
-    )
+    from activities.failures import model_failure_of, run_failure
     from activities.models import CallModel, ModelAnswer
     from domain.actions import LightweightAction
     from domain.admission import (
@@ -48,10 +52,12 @@ with workflow.unsafe.imports_passed_through():
     from domain.deliveries import DeliveryStatus, Part
     from domain.identifiers import RUNS_QUEUE
     from domain.job_messages import JobEnded, StartJob
+    from domain.jobs import JobStatus
     from domain.lease_queue_state import Granted, LeaseRef
     from domain.notices import final_notice, notice_parts, start_notice, success_notice
     from domain.outcome import classify_reply, should_notify
     from domain.routine import render_prompt
+    from domain.run_messages import CancelRun, RunAdmission
     from domain.run_start import StartRun
     from domain.run_view import DeliveryView, RunStage, RunView, run_details
     from domain.runs import FireKind, RunRecord, RunStatus, run_id_of_workflow
@@ -60,20 +66,7 @@ with workflow.unsafe.imports_passed_through():
 
 _NOMINAL_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 _SUMMARY_CHARS = 500
-
-
-class CancelRun(BaseModel):
-    """Ask a run to end as cancelled; may be left out altogether."""
-
-    reason: str = "cancelled by user"
-
-
-class RunAdmission(BaseModel):
-    """Answer of the update `admission`: the verdict, without the routine's definition."""
-
-    run_id: str
-    workflow_id: str
-    verdict: Verdict
+_ONE_CANCEL = "2026-11-21-one-cancel"
 
 
 @workflow.defn(name="RoutineRun")
@@ -91,7 +84,7 @@ class RoutineRun:
         self._definition: RunDefinition | None = None
         self._granted = False
         self._work: asyncio.Task[ModelAnswer | None] | None = None
-        self._cancel_reason = "cancelled by user"
+        self._cancel_reason: str | None = None
         self._calls = ModelCalls(budget=timedelta())
         self._rounds: ToolRounds | None = None
         self._receipts: list[DeliveryReceipt] = []
@@ -117,20 +110,23 @@ class RoutineRun:
         """Carry the run to its end, whatever happens on the way."""
         answer: ModelAnswer | None = None
         self._work = asyncio.create_task(self._carry_out())
+        if self._cancel_reason is not None and workflow.patched(_ONE_CANCEL):
+            # It was told to end before it began.
+            self._work.cancel()
         try:
-            answer = await self._work
-        except asyncio.CancelledError:
-            self._note(status=RunStatus.CANCELLED, reason=self._cancel_reason)
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                self._note(status=RunStatus.CANCELLED, reason=self._cancel_reason)
-            else:
+            done = await self._work
+            raise_if_cancelled(self._work if done else None)
+            answer = done
+        except (asyncio.CancelledError, ActivityError) as error:
+            if isinstance(error, ActivityError) and not is_cancelled_exception(error):
                 self._fail(error)
+            else:
+                reason = self._cancel_reason or CancelRun().reason
+                self._note(status=RunStatus.CANCELLED, reason=reason)
         except JobFailed as failed:
             ended = failed.ended
             status = RunStatus.TIMED_OUT if ended.timed_out else RunStatus.FAILED
             self._note(status=status, error=str(failed)[:_SUMMARY_CHARS], attempts=ended.attempts)
-        self._work = None
         return await undisturbed(asyncio.create_task(self._finish(answer)))
 
     # Messages
@@ -170,7 +166,7 @@ class RoutineRun:
     @workflow.update(name="cancel")
     @guarded
     def cancel_update(self, request: CancelRun | None = None) -> RunView:
-        """End the run as cancelled; once its reply is being delivered this changes nothing."""
+        """End the run as cancelled; again, or once its reply is delivered, nothing changes."""
         self._cancel(request)
         return self._view
 
@@ -192,9 +188,16 @@ class RoutineRun:
         return self._view
 
     def _cancel(self, request: CancelRun | None) -> None:
-        if self._work is not None and not self._work.done():
-            self._cancel_reason = (request or CancelRun()).reason
-            self._work.cancel()
+        work = self._work
+        if work is not None and (
+            work.done() or (work.cancelling() and workflow.patched(_ONE_CANCEL))
+        ):
+            return
+        if work is None and self._cancel_reason is not None:
+            return
+        self._cancel_reason = (request or CancelRun()).reason
+        if work is not None:
+            work.cancel()
 
     # Steps
 
@@ -202,9 +205,7 @@ class RoutineRun:
         verdict = await self._admit()
         if verdict.decision != Decision.RUN or verdict.definition is None:
             self._note(
-                status=RunStatus.SKIPPED,
-                reason=verdict.reason,
-                duplicate_of=verdict.duplicate_of,
+                status=RunStatus.SKIPPED, reason=verdict.reason, duplicate_of=verdict.duplicate_of
             )
             self._view = self._view.model_copy(update={"retry_at": verdict.retry_at})
             self._next_due = verdict.next_run_at
@@ -240,7 +241,15 @@ class RoutineRun:
         self._calls.spent = self._calls.spent.plus(
             ended.tokens_in, ended.tokens_out, ended.cost_micros
         )
-        return answer_of(ended)
+        if ended.status == JobStatus.CANCELLED:
+            # Whoever cancelled the job alone said why.
+            self._cancel_reason = self._cancel_reason or ended.error
+        answer = answer_of(ended)
+        self._gate = gate_of_result(definition, self._view.record, answer)
+        if self._gate is not None:
+            self._stage(RunStage.SESSION)
+            await self._gate.acquire()
+        return answer
 
     async def _work_in_session(self, definition: RunDefinition) -> ModelAnswer | None:
         """Ask the model while the session is held; again after each user turn that interrupts."""
@@ -271,22 +280,10 @@ class RoutineRun:
 
     async def _admit(self) -> Verdict:
         self._stage(RunStage.ADMISSION)
-        record = self._view.record
-        request = BeginRun(
-            run_id=record.id,
-            kind=record.trigger_type,
-            scheduled_at=record.scheduled_at,
-            occurred_at=record.occurred_at,
-            trigger_detail=record.trigger_detail,
-            content_hash=self._start.content_hash,
-            delivery_digest=self._start.delivery_digest,
-            trigger_digest=self._start.trigger_digest,
-            force=self._start.force,
-            hop=record.hop,
-            actor_id=self._start.actor_id,
-        )
+        request = BeginRun.of(self._view.record, self._start)
         verdict = await ask_entity(EntityActivities.begin_run, request, "ask for admission")
         self._verdict = verdict
+        raise_if_cancelled()
         if verdict.decision == Decision.QUEUE:
             self._note(status=RunStatus.QUEUED)
             self._stage(RunStage.QUEUED)
@@ -294,6 +291,7 @@ class RoutineRun:
             await workflow.wait_condition(lambda: self._granted)
             self._granted = False
             verdict = await ask_entity(EntityActivities.claim_grant, request, "take the turn")
+            raise_if_cancelled()
             self._note(status=RunStatus.RUNNING)
         return verdict
 
@@ -346,7 +344,7 @@ class RoutineRun:
         )
         status = self._view.record.status
         if status in {RunStatus.OK, RunStatus.ATTENTION, RunStatus.SKIPPED, RunStatus.CANCELLED}:
-            await self._deliver(self._refusal_parts() + self._final_part(answer))
+            await self._say(self._refusal_parts() + self._final_part(answer))
         if self._gate is not None:
             await self._gate.release()
         # A run that was admitted ends with the routine, also when it was not let in to its session.
@@ -382,11 +380,7 @@ class RoutineRun:
             text = success_notice(definition.title, record, late_seconds=late)
         else:
             text = final_notice(
-                definition.title,
-                record,
-                answer.text,
-                late_seconds=late,
-                truncated=answer.truncated,
+                definition.title, record, answer.text, late_seconds=late, truncated=answer.truncated
             )
         return [_part(definition, "final", text)]
 
@@ -395,6 +389,13 @@ class RoutineRun:
         if verdict is None or verdict.definition is None or verdict.decision != Decision.SKIP:
             return []
         return notice_parts(verdict.notices, verdict.definition, self._view.record)
+
+    async def _say(self, parts: list[Part]) -> None:
+        if self._gate is None:
+            await self._deliver(parts)
+        else:
+            waits = functools.partial(self._stage, RunStage.SESSION)
+            await self._gate.say(lambda: self._deliver(parts), waits)
 
     async def _deliver(self, parts: list[Part]) -> None:
         """Write the record and send the parts; a reply nobody could be given is a failure."""
@@ -407,6 +408,7 @@ class RoutineRun:
                 thread=self._thread(definition) if definition else None,
                 parts=parts,
                 scope=self._verdict.scope if self._verdict else None,
+                hold=self._gate.held if self._gate else None,
             ),
             task_queue=RUNS_QUEUE,
             start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
@@ -463,15 +465,13 @@ class RoutineRun:
     def _fail(self, error: ActivityError) -> None:
         """Record why the run failed, in the words of whoever knows best."""
         failure = model_failure_of(error)
-        status, message = run_failure(error, self._timeout_text())
+        limit = int(self._calls.budget.total_seconds())
+        status, message = run_failure(error, f"run timed out after {limit}s")
         self._note(
             status=status,
             error=message[:_SUMMARY_CHARS],
             attempts=failure.attempts if failure else self._view.record.attempts,
         )
-
-    def _timeout_text(self) -> str:
-        return f"run timed out after {int(self._calls.budget.total_seconds())}s"
 
     def _thread(self, definition: RunDefinition) -> Thread:
         record = self._view.record

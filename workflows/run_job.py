@@ -1,4 +1,4 @@
-"""The job of a run: started as its child, waited for, ended with it.
+"""The job of a run: started as its child, waited for, ended with it, its result said in the chat.
 
 Owns the run's side. The job itself is `workflows.job`. Source: triggers-and-actions.md §6
 (Run ↔ job), DESIGN §3 rule 11.
@@ -7,7 +7,8 @@ Invariants:
     1. The rows of run and job are written together, with the job's id, before the job exists.
     2. A run that is cancelled cancels its job and waits for its end.
     3. The run waits as long as the job lives: the job's own time is spent in its steps.
-    4. Where the job does not say itself how it ended, its row is ended here: no row waits for a
+    4. The chat's session is held only while the result is said, and only where something is said.
+    5. Where the job does not say itself how it ended, its row is ended here: no row waits for a
        workflow that does not exist, and no run names a job that was never written.
 """
 
@@ -17,13 +18,15 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
+from workflows.cancellations import raise_if_cancelled
 from workflows.handlers import undisturbed
-from workflows.job import Job
+from workflows.job import TASK_IN_THREAD, Job
+from workflows.session_gate import SAYING_LIMIT, SessionGate
 from workflows.ulids import new_ulid
 
 with workflow.unsafe.imports_passed_through():
     from activities import timeouts
-    from activities.jobs import JobActivities, PutJob, job_attributes
+    from activities.jobs import JobActivities, JobOpening, PutJob, job_attributes
     from activities.models import ModelAnswer
     from domain.actions import FullJobAction
     from domain.admission import RunDefinition
@@ -32,9 +35,11 @@ with workflow.unsafe.imports_passed_through():
     from domain.job_messages import JobEnded, StartJob
     from domain.job_state import JobState
     from domain.jobs import JobRecord, JobStatus, job_session_key, job_workflow_id
+    from domain.outcome import classify_reply, should_notify
     from domain.redaction import redact_text
     from domain.run_start import StartRun
     from domain.runs import RunRecord
+    from domain.session import gate_key
     from domain.threads import Thread, ThreadKind
 
 
@@ -108,7 +113,10 @@ async def do_job(start: StartJob, record: RunRecord, notice: Part | None = None)
         ActivityError: The job could not be written down as it began; its row says that it failed.
         JobUnwritten: It could not be written down at all.
     """
-    job = start.record
+    job, opening = start.record, None
+    if workflow.patched(TASK_IN_THREAD):
+        opening = JobOpening(nonce=workflow.uuid4().hex, untrusted=start.untrusted)
+        start = start.model_copy(update={"untrusted": []})
     written = PutJob(
         record=job,
         thread=Thread(
@@ -119,10 +127,28 @@ async def do_job(start: StartJob, record: RunRecord, notice: Part | None = None)
             created_at=job.created_at,
         ),
         run=record,
+        opening=opening,
         notices=[] if notice is None else [notice],
     )
+    return await carry_job(JobState(start=start, opened=opening is not None), written)
+
+
+async def carry_job(state: JobState, written: PutJob) -> JobEnded:
+    """Write a job down, start it as a child and wait for its end.
+
+    Args:
+        state: What it begins with.
+        written: Its row, and whatever is written with it.
+
+    Raises:
+        CancelledError: This workflow, or the wait, was cancelled; the job has ended.
+        ActivityError: The job could not be written down as it began; its row says that it failed.
+        JobUnwritten: It could not be written down at all.
+    """
+    job = written.record
     try:
         await _put(written, "record the job")
+        raise_if_cancelled()
     except (ActivityError, asyncio.CancelledError) as error:
         # Whether it was written is not known; now it is, with its end.
         cancelled = is_cancelled_exception(error) or isinstance(error, asyncio.CancelledError)
@@ -135,7 +161,7 @@ async def do_job(start: StartJob, record: RunRecord, notice: Part | None = None)
     try:
         return await workflow.execute_child_workflow(
             Job.run,
-            JobState(start=start),
+            state,
             id=job_workflow_id(job.id),
             task_queue=RUNS_QUEUE,
             parent_close_policy=ParentClosePolicy.ABANDON,
@@ -173,6 +199,17 @@ async def _put(request: PutJob, summary: str) -> None:
         retry_policy=timeouts.DELIVERY_RETRY,
         summary=summary,
     )
+
+
+def gate_of_result(
+    definition: RunDefinition, record: RunRecord, answer: ModelAnswer
+) -> SessionGate | None:
+    """The session to hold while a job's result is said; null where it is not said in one."""
+    reply = classify_reply(answer.text)
+    said = should_notify(reply.status, definition.notify, reply.sentinel)
+    if not said or not gate_key(definition.result_session):
+        return None
+    return SessionGate(definition.result_session, record.workflow_id, SAYING_LIMIT)
 
 
 def answer_of(ended: JobEnded) -> ModelAnswer:

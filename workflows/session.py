@@ -14,7 +14,9 @@ from temporalio.exceptions import ActivityError
 
 from workflows.handlers import guarded, guarded_signal
 from workflows.lease_rounds import check_leases, signal_workflow
+from workflows.outgoing import Outgoing
 from workflows.renewal import is_renewal_due, time_until
+from workflows.turn_tools import TurnTools
 from workflows.turns import BUSY, ChatTurn
 
 with workflow.unsafe.imports_passed_through():
@@ -25,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.turns import RecordMessages, TurnActivities
     from domain.chat_settings import SessionRules
     from domain.errors import DomainError
+    from domain.goal_messages import THREAD_READY, ThreadReady, goal_workflow_id
     from domain.identifiers import RUNS_QUEUE
     from domain.inbound_records import InboundRecord, MessageFate
     from domain.inbox import Inbox
@@ -46,7 +49,9 @@ with workflow.unsafe.imports_passed_through():
         StopSession,
     )
     from domain.session_requests import (
+        AskHold,
         AskTurn,
+        HoldAnswer,
         ReleaseSession,
         SessionQueue,
         SessionState,
@@ -81,7 +86,10 @@ class Session:
         self._leases = LeaseQueue(state.leases, own=self._id)
         self._inbox = Inbox(state.inbox, state.key, state.rules)
         self._turn: ChatTurn | None = None
+        self._tools = TurnTools()
+        self._outgoing = Outgoing(lambda: bool(state.inbox.waiting) and not self._wants_renewal())
         self._stops: list[StopHolder] = []
+        self._threads: list[ThreadReady] = []
         self._look: asyncio.Task[None] | None = None
         self._busy = False
         self._writing = False
@@ -152,7 +160,7 @@ class Session:
     def release(self, request: ReleaseSession) -> None:
         """Let the session go, or stop waiting for it; from anybody else it changes nothing."""
         if request.key != self._id:
-            self._leases.release(request.key, workflow.now())
+            self._leases.release(request.key, workflow.now(), request.request_id)
 
     @workflow.signal
     @guarded_signal
@@ -163,6 +171,12 @@ class Session:
 
     @workflow.signal
     @guarded_signal
+    def thread_ready(self, ready: ThreadReady) -> None:
+        """This conversation has a thread; passed on to a goal that waits for it."""
+        self._threads.append(ready.model_copy(update={"session_key": self._state.key}))
+
+    @workflow.signal
+    @guarded_signal
     def upgrade(self) -> None:
         """Continue as new as soon as nothing runs."""
         self._upgrade = True
@@ -170,12 +184,17 @@ class Session:
     @workflow.query
     def view(self) -> SessionView:
         """Whether the session is active, who holds it, and how its conversation stands."""
-        return session_view(self._state)
+        return session_view(self._state).model_copy(update=self._tools.shown)
 
     @workflow.query
     def queue(self) -> SessionQueue:
         """Who waits for it, and which messages."""
         return session_queue(self._state)
+
+    @workflow.query
+    def holds(self, request: AskHold) -> HoldAnswer:
+        """Whether a grant still stands, or was taken back for a user."""
+        return HoldAnswer(held=self._leases.is_valid(request.token))
 
     @workflow.query
     def answer(self, request: AskTurn) -> TurnAnswer:
@@ -225,7 +244,7 @@ class Session:
 
     def _has_work(self) -> bool:
         leases = self._state.leases
-        return bool(leases.grants or leases.interrupts or self._stops)
+        return bool(leases.grants or leases.interrupts or self._stops or self._threads)
 
     def _is_over(self) -> bool:
         info, leases, inbox = workflow.info(), self._state.leases, self._state.inbox
@@ -238,7 +257,8 @@ class Session:
     def _may_renew(self) -> bool:
         """Whether to continue as new: it is time, and all that is at work has been put down."""
         inbox = self._state.inbox
-        if inbox.turn or inbox.settled or self._writing or not self._wants_renewal():
+        busy = inbox.turn or inbox.settled or self._writing or not self._outgoing.is_empty
+        if busy or not self._wants_renewal():
             return False
         return not rows_to_keep(inbox, self._state.key)
 
@@ -251,7 +271,7 @@ class Session:
         return self._leases.next_check(looking=self._is_looking())
 
     async def _send_out(self) -> None:
-        """Tell those whose turn has come, and those who have to let go or to stop."""
+        """Tell those whose turn has come, those who have to let go or to stop, and a goal."""
         for grant in self._leases.take_grants():
             if grant.owner == self._id:
                 continue
@@ -263,6 +283,10 @@ class Session:
         stops, self._stops = self._stops, []
         for stop in stops:
             await signal_workflow(stop.owner, "cancel", stop.request)
+        threads, self._threads = self._threads, []
+        for ready in threads:
+            goal = goal_workflow_id(self._state.goal_scope)
+            await signal_workflow(goal, THREAD_READY, ready)
 
     async def _check_leases(self) -> None:
         """Begin to look at holders whose lease is over, unless that goes on."""
@@ -313,14 +337,24 @@ class Session:
             await self._wait_for_turn()
             if inbox.turn is not None:
                 self._show_busy()
-                self._turn = ChatTurn(self._state, inbox.turn, self._let_in)
+                self._turn = ChatTurn(
+                    self._state, inbox.turn, self._let_in, self._tools, self._outgoing
+                )
                 await self._turn.run()
                 self._turn = None
+                self._tell_thread()
                 self._describe()
             if not inbox.turn and not inbox.waiting:
                 # What waits meanwhile has its turn when the user has none left.
                 self._leases.release(self._id, workflow.now())
                 self._show_idle()
+
+    def _tell_thread(self) -> None:
+        """Have a goal told once that this conversation has a thread."""
+        state = self._state
+        if not state.thread_told and workflow.patched("2026-11-21-thread-ready"):
+            state.thread_told = True
+            self._threads.append(ThreadReady(thread_id=state.thread_id, session_key=state.key))
 
     async def _wait_for_turn(self) -> None:
         """Wait until there is a turn, or nothing is left to hold the session for."""

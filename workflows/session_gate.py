@@ -9,20 +9,25 @@ Invariants:
     2. Whatever happens, the session is let go, or no longer waited for, in the end.
     3. A grant that was taken back before its answer came is none: the session is asked for again.
     4. A session that was terminated, with all who waited for it, is asked again after a while.
-    5. A run that let go for a user keeps its place among automation: it was the first to come.
+    5. The result of a job is said, however often users are given the session before it is.
+    6. A run that let go for a user keeps its place among automation: it was the first to come.
+    7. A request that is withdrawn is granted to nobody, also when it comes later than that word.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
+from workflows.cancellations import raise_if_cancelled
 from workflows.entity_calls import ask_entity
 from workflows.lease_rounds import signal_workflow
 
 with workflow.unsafe.imports_passed_through():
+    from activities.failures import SESSION_LOST, application_error_of
     from activities.sessions import SessionActivities
     from domain.identifiers import session_workflow_id
     from domain.lease_queue_state import (
@@ -33,11 +38,13 @@ with workflow.unsafe.imports_passed_through():
         RequestLease,
     )
     from domain.session import gate_key
-    from domain.session_requests import ReleaseSession, RequestSession
+    from domain.session_requests import ReleaseSession, RequestSession, SessionHold
 
 T = TypeVar("T")
 
 LEASE_GRACE = timedelta(seconds=60)
+# Of a text in a chat: five refusals of a channel are spread over 15 minutes.
+SAYING_LIMIT = timedelta(minutes=15)
 # Waiting costs a few events each time, so who waits long asks less and less often.
 MAX_PATIENCE = timedelta(hours=24)
 _EARLY = "2026-11-21-early-interrupts"
@@ -56,16 +63,29 @@ class SessionGate:
         turn: How often the session was asked for.
     """
 
-    def __init__(self, session_key: str, owner: str, limit: timedelta) -> None:
+    def __init__(
+        self,
+        session_key: str,
+        owner: str,
+        limit: timedelta,
+        *,
+        work: str | None = None,
+        rejoins: bool = False,
+    ) -> None:
         """Name the session.
 
         Args:
             session_key: In any of its forms, with a base.
             owner: This workflow's id.
             limit: How long the work may take.
+            work: Names the work among the owner's, where its id comes again with other work: an
+                answer to one is none to another. Null: there is one work for one id.
+            rejoins: A former hold of the same work was given back for a user.
         """
         self._key = session_key
         self._owner = owner
+        self._work = work or owner
+        self._rejoins = rejoins
         self._lease = int((limit + LEASE_GRACE).total_seconds())
         self._token: str | None = None
         self._grant: Granted | None = None
@@ -89,12 +109,9 @@ class SessionGate:
 
     async def acquire(self) -> None:
         """Wait for the session, as long as it takes."""
-        rejoins = self.turn > 0
+        rejoins = self._rejoins or self.turn > 0
         while True:
-            self.turn += 1
-            self._asked = True
-            self._token, self._grant = None, None
-            self._interrupts.clear()
+            self._begin_turn()
             token = await self._wait_for_token(front=rejoins)
             if token is None:
                 # The grant was taken back before word of it came.
@@ -106,11 +123,29 @@ class SessionGate:
             await self.release()
             rejoins = True
 
+    async def try_acquire(self) -> bool:
+        """Take the session if nobody else has it; false when it is busy."""
+        self._begin_turn()
+        answer = await self._ask(0, front=self._rejoins)
+        granted = answer.decision == LeaseDecision.GRANTED and answer.ended is None
+        if granted and answer.token is not None and answer.token not in self._interrupts:
+            self._token = answer.token
+            return True
+        await self.release()
+        return False
+
+    def _begin_turn(self) -> None:
+        self.turn += 1
+        self._asked = True
+        self._token, self._grant = None, None
+        self._interrupts.clear()
+
     async def _wait_for_token(self, *, front: bool) -> str | None:
         """Wait for the grant of the request at hand; null when it is over without one."""
         patience, repeat = timedelta(seconds=self._lease), 0
         while True:
             answer = await self._ask(repeat, front=front)
+            raise_if_cancelled()
             if answer.ended is not None and workflow.patched(_TAKEN_BACK):
                 return None
             if answer.decision == LeaseDecision.GRANTED and answer.token is not None:
@@ -152,37 +187,81 @@ class SessionGate:
         Raises:
             Interrupted: A user's turn has come; the work was cancelled and has ended.
         """
-        if self._interrupted and workflow.patched(_EARLY):
+        if self.interrupted and workflow.patched(_EARLY):
             work.close()
             raise Interrupted
         task = asyncio.create_task(work)
         try:
-            await workflow.wait_condition(lambda: task.done() or self._interrupted)
+            raise_if_cancelled()
+            await workflow.wait_condition(lambda: task.done() or self.interrupted)
         except asyncio.CancelledError:
             await _ended(task)
             raise
-        if not self._interrupted:
+        if not self.interrupted:
             return await task
         await _ended(task)
         raise Interrupted
+
+    async def say(self, telling: Callable[[], Awaitable[None]], waits: Callable[[], None]) -> None:
+        """Say a job's result in the session; again, as often as a user was given that meanwhile.
+
+        Args:
+            telling: Says it.
+            waits: Called whenever the session is waited for once more.
+        """
+        while True:
+            try:
+                return await telling()
+            except ActivityError as error:
+                cause = application_error_of(error)
+                if cause is None or cause.type != SESSION_LOST:
+                    raise
+            waits()
+            await self.release()
+            await self.acquire()
 
     async def release(self) -> None:
         """Let the session go, or stop waiting for it; a second time nothing happens."""
         if not self._asked:
             return
         self._asked = False
-        key = self._token or self._owner
-        # A session that is gone holds nothing.
-        session = session_workflow_id(gate_key(self._key))
-        await signal_workflow(session, "release", ReleaseSession(key=key))
+        token, self._token = self._token, None
+        if token is not None:
+            await _say_release(self._key, ReleaseSession(key=token))
+        else:
+            # The request may still be on its way, and would then be granted to nobody.
+            withdrawn = ReleaseSession(key=self._owner, request_id=self._request_id)
+            await _say_release(self._key, withdrawn)
+
+    def wants(self, request_id: str) -> bool:
+        """Whether this is the request whose answer is waited for, or used."""
+        return self._asked and request_id == self._request_id
 
     @property
-    def _interrupted(self) -> bool:
+    def held(self) -> SessionHold | None:
+        """The hold, for those who speak because of it; null when there is none."""
+        if self._token is None:
+            return None
+        return SessionHold(key=gate_key(self._key), token=self._token)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a user wants the session that is held."""
         return self._token in self._interrupts
 
     @property
     def _request_id(self) -> str:
-        return f"{self._owner}:{self.turn}"
+        return f"{self._work}:{self.turn}"
+
+
+async def give_back(session_key: str, token: str) -> None:
+    """Let a lease go that nobody wants any more: others would wait for it."""
+    await _say_release(session_key, ReleaseSession(key=token))
+
+
+async def _say_release(session_key: str, release: ReleaseSession) -> None:
+    # A session that is gone holds nothing.
+    await signal_workflow(session_workflow_id(gate_key(session_key)), "release", release)
 
 
 async def _ended(task: "asyncio.Task[Any]") -> None:

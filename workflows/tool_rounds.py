@@ -2,8 +2,9 @@
 
 A round is one call of the model and all calls of tools that it asks for.
 
-Owns the rounds of a lightweight run and which calls run beside each other. How a tool is run is the
-dispatch's (`activities.tools.dispatch`), what is offered too. Source: triggers-and-actions.md §5.
+Owns the rounds of a lightweight run or a chat turn and which calls run beside each other. How a
+tool is run is the dispatch's (`activities.tools.dispatch`), what is offered too.
+Source: triggers-and-actions.md §5 and §7.
 
 Invariants:
     1. After the last round, or once `max_tool_calls` is used up, one call of the model without
@@ -12,10 +13,12 @@ Invariants:
        were, and a call that has a result is not made again.
     3. Calls run at once only if each of them changes nothing; otherwise in the model's order.
     4. Once the run is told to end no further call is made, however the one at hand ends.
+    5. What the thread holds is asked once: an answer that came when nobody waited for it any more
+       is stored all the same, and so is what it answers.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -31,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.models import CallModel, ModelAnswer
     from activities.tools.dispatch import ToolActivities
     from activities.tools.requests import (
+        AnswerCall,
         CallMode,
         CallStatus,
         DispatchTool,
@@ -42,17 +46,22 @@ with workflow.unsafe.imports_passed_through():
     from domain.admission import RunDefinition
     from domain.identifiers import TOOLS_QUEUE
     from domain.runs import RunRecord
+    from domain.tool_results import PASSED_OVER, PASSED_OVER_TEXT
     from domain.tool_specs import AskedCall, ToolCaller
+
+_LATE = "2026-11-21-calls-of-a-late-answer"
 
 
 @dataclass
 class ToolRounds:
-    """The rounds of one run.
+    """The rounds of one run or turn.
 
     Attributes:
         calls: The calls of models, which keep what everything has spent.
         caller: On whose behalf tools are called.
         max_rounds: How many rounds there may be.
+        mode: What calls.
+        show: Told when calls begin and when they are over.
         allowed_tools: Of the guardrails.
         max_tool_calls: Of the guardrails, over all rounds.
         offered: What the model is offered; null before the first round.
@@ -60,12 +69,16 @@ class ToolRounds:
         asked: How many calls the model has asked for in rounds that ended.
         made: How many of those were not refused.
         open: The answer whose calls are being made.
+        ended: Those of its calls that have ended.
+        heard: What was asked last is in the thread, with what was called for it.
         warnings: Those of all calls of the model, each once.
     """
 
     calls: ModelCalls
     caller: ToolCaller
     max_rounds: int
+    mode: CallMode = CallMode.LIGHTWEIGHT
+    show: Callable[[bool], None] = lambda _: None
     allowed_tools: list[str] | None = None
     max_tool_calls: int | None = None
     offered: OfferedTools | None = None
@@ -73,6 +86,8 @@ class ToolRounds:
     asked: int = 0
     made: int = 0
     open: ModelAnswer | None = None
+    ended: set[str] = field(default_factory=set[str])
+    heard: bool = False
     warnings: list[str] = field(default_factory=list[str])
 
     async def answer(self, request: CallModel, summary: str) -> ModelAnswer:
@@ -87,27 +102,66 @@ class ToolRounds:
                 paused.
         """
         offered = self.offered = self.offered or await self._offer()
+        raise_if_cancelled()
         while True:
             if self.open is not None:
                 await self._make(request, self.open, offered)
             last = self.rounds >= self.max_rounds or self._left() == 0
             changes: dict[str, object] = {"tools": offered.names, "text_only": last}
-            if self.rounds:
+            if self.heard:
                 # The prompt is in the thread, with what was called since.
                 changes |= {"prompt": None, "announcement": None}
-            answer = await self.calls.ask(request.model_copy(update=changes), summary)
-            self.warnings = list(dict.fromkeys([*self.warnings, *answer.warnings]))
+            answer = await self._ask(request.model_copy(update=changes), summary)
             if last or not answer.tool_calls:
                 return answer.model_copy(update={"warnings": self.warnings})
-            self.rounds += 1
-            self.open = answer
+            self._take(answer)
+
+    async def pass_over(self, request: CallModel) -> None:
+        """Leave the calls at hand, because a user has said something else meanwhile.
+
+        What was not begun is told to the model as such; what was is told as it ended.
+
+        Args:
+            request: What names the thread.
+        """
+        if self.open is None:
+            return
+        answer, ended = self.open, self.ended
+        await asyncio.gather(
+            *(
+                self._leave(request, answer, place, call)
+                for place, call in enumerate(answer.tool_calls)
+                if call.id not in ended
+            )
+        )
+        self._close(len(answer.tool_calls))
+
+    async def _ask(self, request: CallModel, summary: str) -> ModelAnswer:
+        self.calls.latest = None
+        try:
+            answer = await self.calls.ask(request, summary)
+        except asyncio.CancelledError:
+            late = self.calls.latest
+            if late is not None and late.tool_calls and workflow.patched(_LATE):
+                self._take(late)
+            raise
+        self.warnings = list(dict.fromkeys([*self.warnings, *answer.warnings]))
+        return answer
+
+    def _take(self, answer: ModelAnswer) -> None:
+        """Go on with the calls of an answer, which is in the thread with what it answers."""
+        self.rounds += 1
+        self.open, self.heard = answer, True
+
+    def _close(self, asked: int) -> None:
+        self.asked += asked
+        self.open = None
+        self.ended.clear()
 
     async def _offer(self) -> OfferedTools:
         return await workflow.execute_activity_method(
             ToolActivities.offer_tools,
-            OfferTools(
-                mode=CallMode.LIGHTWEIGHT, caller=self.caller, allowed_tools=self.allowed_tools
-            ),
+            OfferTools(mode=self.mode, caller=self.caller, allowed_tools=self.allowed_tools),
             task_queue=TOOLS_QUEUE,
             start_to_close_timeout=timeouts.OFFER_START_TO_CLOSE,
             retry_policy=timeouts.ENTITY_RETRY,
@@ -117,16 +171,17 @@ class ToolRounds:
     async def _make(self, request: CallModel, answer: ModelAnswer, offered: OfferedTools) -> None:
         """Make the calls of an answer."""
         harmless = all(call.name in offered.read_only for call in answer.tool_calls)
+        self.show(True)
         if harmless:
             outcomes = await self._at_once(request, answer)
             took = max(outcome.elapsed_seconds for outcome in outcomes)
         else:
             outcomes = await self._in_turn(request, answer)
             took = sum(outcome.elapsed_seconds for outcome in outcomes)
+        self.show(False)
         self.calls.elapsed += timedelta(seconds=took)
-        self.asked += len(outcomes)
         self.made += sum(outcome.status is not CallStatus.REJECTED for outcome in outcomes)
-        self.open = None
+        self._close(len(outcomes))
 
     async def _at_once(self, request: CallModel, answer: ModelAnswer) -> Sequence[ToolOutcome]:
         dispatched = [
@@ -156,7 +211,7 @@ class ToolRounds:
             call=call,
             caller=self.caller,
             sequence=self.asked + place + 1,
-            mode=CallMode.LIGHTWEIGHT,
+            mode=self.mode,
             allowed_tools=self.allowed_tools,
             calls_left=None if left is None else max(left - place, 0),
             timeout_seconds=max((self.calls.budget - self.calls.elapsed).total_seconds(), 0.001),
@@ -167,9 +222,31 @@ class ToolRounds:
             if not is_cancelled_exception(error):
                 raise_if_cancelled()
             raise
+        self.ended.add(call.id)
         # What ended well all the same is not followed by the next call.
         raise_if_cancelled()
         return outcome
+
+    async def _leave(
+        self, request: CallModel, answer: ModelAnswer, place: int, call: AskedCall
+    ) -> None:
+        """Write down that a call is not made; one that has ended all the same stays as it is."""
+        await workflow.execute_activity_method(
+            ToolActivities.answer_call,
+            AnswerCall(
+                thread=request.thread,
+                message_id=answer.message_id,
+                call=call,
+                text=PASSED_OVER_TEXT,
+                error=PASSED_OVER,
+                caller=self.caller,
+                sequence=self.asked + place + 1,
+            ),
+            task_queue=TOOLS_QUEUE,
+            start_to_close_timeout=timeouts.ENTITY_START_TO_CLOSE,
+            retry_policy=timeouts.ENTITY_RETRY,
+            summary=f"{call.name} is not called"[:200],
+        )
 
     async def _run(self, wanted: DispatchTool) -> ToolOutcome:
         limit = timedelta(seconds=wanted.timeout_seconds) + timeouts.TOOL_GRACE

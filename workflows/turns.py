@@ -1,20 +1,24 @@
-"""One chat turn: the gate, the model, the answer on its way, and what may disturb it.
+"""One chat turn: the gate, the model with its tools, the answer on its way, what may disturb it.
 
 Owns the order of these steps within the workflow `Session`, and what an interrupt, a message that
 joins and a pause do at each. Which messages a turn answers is `domain.inbox_turns`', what it says
-`domain.chat_prompts`' and `domain.chat_replies`'. Lifecycle: docs/lifecycles/session.md.
-Source: chat-policies.md §3.6 and §5, automation.md §8, DESIGN §4.
+`domain.chat_prompts`' and `domain.chat_replies`', what it may call `workflows.turn_tools`'.
+Lifecycle: docs/lifecycles/session.md. Source: chat-policies.md §3.6 and §5, automation.md §8,
+triggers-and-actions.md §7, DESIGN §4.
 
 Invariants:
     1. A turn ends, whatever happens: answered, silent, failed or cancelled, and its row says so.
+       One whose answer takes its time is booked as what it will be, and as failed if it is refused.
     2. Nothing of an answer that was cut short is delivered.
     3. Between a message and the schedule of its model call stands nothing that leaves the workflow,
-       except for a session's first turn, which asks for the settings.
+       except for a session's first turn, which asks for the settings, and now and then for the
+       tools.
+    4. What a user said is in the thread once, also where tools were called before it was all said.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -23,7 +27,10 @@ from temporalio.exceptions import ActivityError
 
 from workflows.cancellations import raise_if_cancelled
 from workflows.model_calls import ModelCalls
+from workflows.outgoing import Outgoing
 from workflows.parking import is_system_pause, park
+from workflows.tool_rounds import ToolRounds
+from workflows.turn_tools import TurnTools
 
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
@@ -38,14 +45,14 @@ with workflow.unsafe.imports_passed_through():
         TurnFinished,
     )
     from domain.chat_prompts import chat_frame
-    from domain.chat_replies import ReplyTo, chat_reply
+    from domain.chat_replies import ChatReply, ReplyTo, chat_reply
     from domain.chat_settings import SessionRules
     from domain.identifiers import RUNS_QUEUE
     from domain.inbound_records import InboundRecord, inbound_id
     from domain.inbox import Inbox
     from domain.inbox_state import EndedTurn, RunningTurn
-    from domain.inbox_texts import turn_blocks, turn_text
-    from domain.inbox_turns import end_turn, turn_records, unsteer
+    from domain.inbox_texts import TextBlock, turn_blocks, turn_text
+    from domain.inbox_turns import amend_turn, end_turn, turn_records, unsteer
     from domain.session_requests import SessionState
     from domain.threads import Thread, ThreadKind
     from domain.turns import TurnRecord, TurnStage, TurnStatus
@@ -62,13 +69,27 @@ _ERROR_CHARS: Final = 500
 class _Outcome:
     """How a turn's work ended: with an answer, an error, or neither because it was cancelled.
 
-    `said` if no answer shows that the user was heard: what was said is kept in the thread.
+    `said` if no answer shows that the user was heard: what was said and is not in the thread yet is
+    kept there.
     """
 
     answer: ModelAnswer | None = None
     error: str | None = None
     attempts: int = 0
     said: bool = False
+
+
+@dataclass(slots=True)
+class _End:
+    """The end of a turn: its status and rows but for what its delivery makes of it, and its text.
+
+    `booked` is how it was booked, once it was.
+    """
+
+    status: TurnStatus
+    rows: list[InboundRecord]
+    text: str
+    booked: list[EndedTurn] = field(default_factory=list[EndedTurn])
 
 
 class ChatTurn:
@@ -79,7 +100,12 @@ class ChatTurn:
     """
 
     def __init__(
-        self, state: SessionState, turn: RunningTurn, let_in: Callable[[], Awaitable[None]]
+        self,
+        state: SessionState,
+        turn: RunningTurn,
+        let_in: Callable[[], Awaitable[None]],
+        tools: TurnTools,
+        outgoing: Outgoing,
     ) -> None:
         """Take the turn.
 
@@ -87,10 +113,19 @@ class ChatTurn:
             state: The session's, changed in place.
             turn: The one that runs in its inbox.
             let_in: Waits until the session holds its own gate.
+            tools: Those of the session.
+            outgoing: The answers that are on their way.
         """
         self._state = state
         self._turn = turn
         self._let_in = let_in
+        self._tools = tools
+        self._outgoing = outgoing
+        self._rounds: ToolRounds | None = None
+        # How many of those that joined were asked with the rest, and how many of those are in the
+        # thread; null: nothing of the turn is.
+        self._asked = 0
+        self._in_thread: int | None = None
         self._calls = ModelCalls(budget=timedelta(), cooling=_still_cooling(state))
         self._texts: dict[str, str] | None = None
         self.resumed = False
@@ -117,8 +152,10 @@ class ChatTurn:
                 await workflow.wait([work])
                 self._unpark()
             if turn.cancel is not None:
-                heard_out = not work.cancelled() and work.exception() is None
-                return _Outcome(said=not heard_out)
+                if not work.cancelled() and work.exception() is None:
+                    # Its answer is in the thread all the same, behind what it was asked.
+                    self._in_thread = self._asked
+                return _Outcome(said=True)
             error = None if work.cancelled() else work.exception()
             if disturbed and (work.cancelled() or error is not None):
                 # A message has joined: the same again, with it.
@@ -152,19 +189,44 @@ class ChatTurn:
         request = CallModel(
             turn=self._record(TurnStatus.RUNNING),
             thread=self._thread(),
-            prompt=turn_text(self._turn, self._texts),
+            prompt=turn_text(self._turn, self._texts, self._heard()),
             frame=chat_frame(self._turn.about.message),
             timeout_seconds=float(rules.run_timeout_seconds),
             purpose="chat",
         )
+        if self._rounds is None:
+            self._rounds = await self._tools.rounds(
+                self._state, self._turn, self._calls, self._show
+            )
+        else:
+            more = self._is_more_said()
+            await self._tools.go_on(self._rounds, self._turn, request, more=more)
+        # What was awaited may have ended together with a disturbance, which is heard of only here.
+        raise_if_cancelled()
+        self._asked = len(self._turn.steered)
+        asking = self._rounds.answer if self._rounds else self._calls.ask
         while True:
             try:
-                return await self._calls.ask(request, f"answer {self._turn.about.id}"[:200])
+                return await asking(request, f"answer {self._turn.about.id}"[:200])
             except ActivityError as error:
                 if not is_system_pause(error):
                     raise
                 raise_if_cancelled()
             await self._park()
+            raise_if_cancelled()
+
+    def _is_more_said(self) -> bool:
+        heard = self._heard()
+        return heard is not None and len(self._turn.steered) > heard
+
+    def _heard(self) -> int | None:
+        """How many of those that joined are in the thread, with all before them; null: nothing."""
+        if self._rounds is not None and self._rounds.heard:
+            self._in_thread = self._asked
+        return self._in_thread
+
+    def _show(self, calling: bool) -> None:
+        self._stage(TurnStage.TOOLS if calling else TurnStage.MODEL)
 
     async def _rules(self) -> SessionRules:
         if self._state.rules is None:
@@ -216,45 +278,69 @@ class ChatTurn:
     # The end, which nothing disturbs
 
     async def _finish(self, outcome: _Outcome) -> None:
-        inbox, turn = self._state.inbox, self._turn
-        status = self._status(outcome)
+        status, answer, turn = self._status(outcome), outcome.answer, self._turn
         reason = outcome.error if status == TurnStatus.FAILED else turn.cancel
-        now = workflow.now()
-        rows = turn_records(self._state.key, turn, status, now, reason)
-        along = _little(inbox.settled)
-        answer = outcome.answer
-        finished = await self._conclude(
-            FinishTurn(
-                record=self._record(status, outcome),
-                thread=self._thread(),
-                to=self._reply_to(),
-                answer_id=answer.message_id if answer else None,
-                truncated=answer.truncated if answer else False,
-                inbound=[*along, *rows],
-                blocks=turn_blocks(turn, {row.message_id for row in rows}) if outcome.said else [],
-            )
+        rows = turn_records(self._state.key, turn, status, workflow.now(), reason)
+        along = _little(self._state.inbox.settled)
+        request = FinishTurn(
+            record=self._record(status, outcome),
+            thread=self._thread(),
+            to=self._reply_to(),
+            answer_id=answer.message_id if answer else None,
+            truncated=answer.truncated if answer else False,
+            inbound=[*along, *rows],
+            blocks=self._said(rows) if outcome.said else [],
         )
-        if finished.status != status:
-            rows = turn_records(self._state.key, turn, finished.status, now, finished.error)
-        written = {id(row) for row in along}
+        reply = ChatReply(error=outcome.error)
+        if answer is not None:
+            reply = chat_reply(answer.text, self._reply_to(), truncated=answer.truncated)
+        speaks = reply.part is not None or reply.error is not None
+        end = _End(status, rows, reply.part.text if reply.part else "")
+        ending = self._outgoing.begin(lambda: self._end(request, end, along), in_order=speaks)
+        if not speaks:
+            # What was said may have to be in the thread before the next turn.
+            await ending
+        elif not await self._outgoing.is_over(ending):
+            self._book(end, _expected(status, reply), reply.error)
+
+    async def _end(self, request: FinishTurn, end: "_End", along: list[InboundRecord]) -> None:
+        """Send the answer, and book how the turn ended, unless that was foreseen."""
+        finished = await self._conclude(request)
+        inbox, written = self._state.inbox, {id(row) for row in along}
         inbox.settled = [row for row in inbox.settled if id(row) not in written]
         self._learn(finished.rules)
-        text = ""
-        if answer is not None and finished.status == TurnStatus.ANSWERED:
-            part = chat_reply(answer.text, self._reply_to(), truncated=answer.truncated).part
-            text = part.text if part else ""
-        end_turn(
-            inbox,
-            rows,
-            EndedTurn(
-                turn_id=turn.turn_id,
-                message_ids=[row.message_id for row in rows],
-                status=finished.status,
-                text=text,
-                error=finished.error,
-                finished_at=workflow.now(),
-            ),
+        if not end.booked:
+            self._book(end, finished.status, finished.error)
+        elif end.booked[-1].status != finished.status:
+            rows, ended = self._ending(end, finished.status, finished.error)
+            amend_turn(inbox, end.rows, rows, ended)
+
+    def _book(self, end: "_End", status: TurnStatus, error: str | None) -> None:
+        rows, ended = self._ending(end, status, error)
+        end.booked.append(ended)
+        end.rows = rows
+        end_turn(self._state.inbox, rows, ended)
+
+    def _ending(
+        self, end: "_End", status: TurnStatus, error: str | None
+    ) -> tuple[list[InboundRecord], EndedTurn]:
+        """The rows of a turn that has ended so, and what is kept of it."""
+        rows, now = end.rows, workflow.now()
+        if status != end.status:
+            rows = turn_records(self._state.key, self._turn, status, now, error)
+        ended = EndedTurn(
+            turn_id=self._turn.turn_id,
+            message_ids=[row.message_id for row in rows],
+            status=status,
+            text=end.text if status == TurnStatus.ANSWERED else "",
+            error=error,
+            finished_at=now,
         )
+        return rows, ended
+
+    def _said(self, rows: list[InboundRecord]) -> list[TextBlock]:
+        """What was said and is not in the thread, without the texts of the rows."""
+        return turn_blocks(self._turn, {row.message_id for row in rows}, self._heard())
 
     async def _conclude(self, request: FinishTurn) -> TurnFinished:
         try:
@@ -300,7 +386,7 @@ class ChatTurn:
             tokens_in=spent.tokens_in,
             tokens_out=spent.tokens_out,
             cost_micros=spent.cost_micros,
-            warnings=answer.warnings if answer else [],
+            warnings=[*self._tools.warnings, *answer.warnings] if answer else [],
         )
 
     def _thread(self) -> Thread:
@@ -331,6 +417,13 @@ class ChatTurn:
 
     def _stage(self, stage: TurnStage) -> None:
         self._turn.stage = stage
+
+
+def _expected(status: TurnStatus, reply: ChatReply) -> TurnStatus:
+    """How a turn ends if its answer arrives."""
+    if status != TurnStatus.ANSWERED or reply.part is not None:
+        return status
+    return TurnStatus.FAILED if reply.error is not None else TurnStatus.SILENT
 
 
 def _still_cooling(state: SessionState) -> dict[str, float]:

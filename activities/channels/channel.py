@@ -45,6 +45,7 @@ class Outgoing:
         part: Which text of the run it is.
         repeated: The key may have been sent before; otherwise nobody ever tried.
         reply_to: The message to send it under, where the channel can.
+        audio_as_voice: To be spoken, where the channel can.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Outgoing:
     part: str
     repeated: bool = False
     reply_to: str | None = None
+    audio_as_voice: bool = False
 
 
 class Channel(Protocol):
@@ -67,6 +69,11 @@ class Channel(Protocol):
     @property
     def threads(self) -> bool:
         """Whether a later text can be sent as a reply to the id that `send` returned."""
+        ...
+
+    @property
+    def speaks(self) -> bool:
+        """Whether a text can be marked as one to be spoken."""
         ...
 
     @property

@@ -18,6 +18,7 @@ class ConsoleSender:
 
     deduplicates = False
     threads = False
+    speaks = False
     retry_seconds = RETRY_SECONDS
 
     def __init__(self, stream: TextIO) -> None:

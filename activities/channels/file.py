@@ -44,6 +44,7 @@ class FileSender:
 
     deduplicates = True
     threads = True
+    speaks = False
     retry_seconds = RETRY_SECONDS
 
     def __init__(self, path: Path, clock: Clock = utc_now) -> None:

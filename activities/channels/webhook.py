@@ -47,9 +47,11 @@ class _Answer(BaseModel):
 
 
 class WebhookSender:
-    """Posts `{key, run_id, part, text, target, reply_to}`."""
+    """Posts `{key, run_id, part, text, target, reply_to, audio_as_voice}`."""
 
     threads = True
+    # The receiver decides: it is told what the model wanted.
+    speaks = True
 
     def __init__(
         self, spec: WebhookChannel, client: httpx.AsyncClient, clock: Clock = utc_now
@@ -81,6 +83,7 @@ class WebhookSender:
             "text": message.text,
             "target": message.route.receive_id,
             "reply_to": message.reply_to,
+            "audio_as_voice": message.audio_as_voice,
         }
         request = self._request(message.key, json.dumps(content))
         try:

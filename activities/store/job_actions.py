@@ -8,12 +8,14 @@ Invariants:
     2. A call that ended is not changed any more.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, false, func, or_, select, update
 
-from activities.store.tables import job_actions
+from activities.store.key_ranges import begins, bounds
+from activities.store.tables import job_actions, jobs
 from activities.store.writes import insert, or_nothing
 from domain.tool_actions import LOST, ActionRecord, ActionStatus
 from domain.tool_results import UNKNOWN_TEXT
@@ -35,11 +37,20 @@ _CLOSE_OF_RUN: Final = _CLOSE.where(
     job_actions.c.run_id == bindparam("of_run"), job_actions.c.job_id.is_(None)
 )
 _CLOSE_OF_JOB: Final = _CLOSE.where(job_actions.c.job_id == bindparam("of_job"))
+# The id of a turn's call begins with the turn's, which has an index.
+_CLOSE_OF_TURN: Final = _CLOSE.where(begins(job_actions.c.id))
 _SORTED: Final = select(job_actions).order_by(
     job_actions.c.sequence, job_actions.c.started_at, job_actions.c.id
 )
 _OF_RUN: Final = _SORTED.where(job_actions.c.run_id == bindparam("of_run"))
 _OF_JOB: Final = _SORTED.where(job_actions.c.job_id == bindparam("of_job"))
+_OF_TURN: Final = _SORTED.where(begins(job_actions.c.id))
+_OF_GOAL: Final = (
+    select(job_actions)
+    .join(jobs, job_actions.c.job_id == jobs.c.id)
+    .where(jobs.c.goal_id == bindparam("of_goal"))
+    .order_by(job_actions.c.started_at.desc(), job_actions.c.id.desc())
+)
 # What was refused did not run, so it does not count.
 _CALLS: Final = (
     select(job_actions.c.started_at)
@@ -106,6 +117,14 @@ class JobActionTable:
         """
         self._connection.execute(_CLOSE_OF_JOB, {"of_job": job_id, "at": at})
 
+    def close_of_turn(self, turn_id: str, at: datetime) -> None:
+        """Write `unknown` over the calls of a turn that did not end.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        self._connection.execute(_CLOSE_OF_TURN, bounds(f"{turn_id}/") | {"at": at})
+
     def get(self, action_id: str) -> ActionRecord | None:
         """A call, null if there is none."""
         row = self._connection.execute(_BY_ID, {"action_id": action_id}).mappings().one_or_none()
@@ -119,6 +138,31 @@ class JobActionTable:
     def of_job(self, job_id: str) -> list[ActionRecord]:
         """The calls of a job in their sequence."""
         found = self._connection.execute(_OF_JOB, {"of_job": job_id})
+        return [_action(row) for row in found.mappings()]
+
+    def of_turn(self, turn_id: str) -> list[ActionRecord]:
+        """The calls of a turn in their sequence."""
+        found = self._connection.execute(_OF_TURN, bounds(f"{turn_id}/"))
+        return [_action(row) for row in found.mappings()]
+
+    def of_goal(
+        self, goal_id: str, endings: Sequence[str] | None = None, at_most: int = 100
+    ) -> list[ActionRecord]:
+        """The calls that the jobs of a goal have made, newest first.
+
+        Args:
+            goal_id: The goal.
+            endings: Only those whose id is one of these or ends in a slash and one of these; null
+                for all.
+            at_most: Only so many.
+        """
+        query = _OF_GOAL
+        if endings is not None:
+            key = job_actions.c.id
+            named = [key == end for end in endings]
+            ending = [key.endswith(f"/{end}", autoescape=True) for end in endings]
+            query = query.where(or_(false(), *named, *ending))
+        found = self._connection.execute(query.limit(at_most), {"of_goal": goal_id})
         return [_action(row) for row in found.mappings()]
 
     def calls_since(self, user_id: str, tool: str, since: datetime, at_most: int) -> list[datetime]:

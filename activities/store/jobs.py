@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, and_, bindparam, or_, select, upd
 from activities.store.errors import StoreError
 from activities.store.tables import jobs
 from activities.store.writes import insert, or_nothing
-from domain.jobs import TERMINAL_STATUSES, JobRecord
+from domain.jobs import TERMINAL_STATUSES, JobRecord, JobStatus
 
 _INSERT: Final = insert(jobs, lambda new: or_nothing(new).returning(jobs.c.id))
 _OF_ID: Final = update(jobs).where(jobs.c.id == bindparam("job_id"))
@@ -23,6 +23,17 @@ _REPLACE_OPEN: Final = _REPLACE.where(jobs.c.status.not_in(TERMINAL_STATUSES))
 _CLOSE: Final = _OF_ID.where(jobs.c.status.not_in(TERMINAL_STATUSES))
 _BY_ID: Final = select(jobs).where(jobs.c.id == bindparam("job_id"))
 _OF_RUN: Final = select(jobs).where(jobs.c.run_id == bindparam("of_run"))
+_OF_GOAL: Final = (
+    select(jobs)
+    .where(jobs.c.goal_id == bindparam("of_goal"))
+    .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+)
+_WAITING_IN: Final = (
+    select(jobs.c.id)
+    .where(jobs.c.status == JobStatus.WAITING_APPROVAL)
+    .where(jobs.c.thread_id == bindparam("in_thread"))
+    .limit(1)
+)
 _NEWEST: Final = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id)
 
 
@@ -80,6 +91,15 @@ class JobTable:
         """The job that works for a run, null if there is none."""
         row = self._connection.execute(_OF_RUN, {"of_run": run_id}).mappings().one_or_none()
         return _job(row) if row else None
+
+    def of_goal(self, goal_id: str, at_most: int) -> list[JobRecord]:
+        """The newest iterations of a goal, newest first."""
+        found = self._connection.execute(_OF_GOAL.limit(at_most), {"of_goal": goal_id})
+        return [_job(row) for row in found.mappings()]
+
+    def waits_in(self, thread_id: str) -> bool:
+        """Whether a job that works in a thread waits for an approval."""
+        return self._connection.execute(_WAITING_IN, {"in_thread": thread_id}).first() is not None
 
     def listing(
         self,

@@ -126,6 +126,8 @@ class JobActionSteps(_Steps[JobActionTable]):
     get = _Step(JobActionTable.get, Database.read)
     of_run = _Step(JobActionTable.of_run, Database.read)
     of_job = _Step(JobActionTable.of_job, Database.read)
+    of_goal = _Step(JobActionTable.of_goal, Database.read)
+    of_turn = _Step(JobActionTable.of_turn, Database.read)
 
 
 class ApprovalSteps(_Steps[ApprovalTable]):

@@ -191,10 +191,12 @@ jobs = Table(
     Column("tokens_out", BigInteger),
     Column("cost_micros", BigInteger),
     Column("limit_reached", Boolean, nullable=False),
+    Column("sandbox_mode", StoredText),
     Column("revision", Integer, nullable=False),
     UniqueConstraint("run_id"),
     Index(None, "status", "created_at"),
     Index(None, "created_at"),
+    Index(None, "goal_id"),
 )
 
 approvals = Table(

@@ -131,11 +131,14 @@ def _again(
         return _outcome(request.call, earlier, call)
     if call.repeatable and call.refusal is None:
         return Begun(earlier)
-    lost = earlier.model_copy(
+    return _end(ledger, request, call, _lost(earlier, now))
+
+
+def _lost(begun: ActionRecord, now: datetime) -> ActionRecord:
+    return begun.model_copy(
         update={"status": ActionStatus.UNKNOWN, "error": LOST, "output": UNKNOWN_TEXT}
         | {"finished_at": now}
     )
-    return _end(ledger, request, call, lost)
 
 
 def _limit(
@@ -190,6 +193,10 @@ def _shown(call: ReadCall) -> str:
 
 
 def _answer(ledger: "Ledger", request: AnswerCall, call: ReadCall, now: datetime) -> ToolOutcome:
+    earlier = ledger.actions.get(call.action_id)
+    if earlier is not None and earlier.status is ActionStatus.STARTED:
+        # It had begun, and nobody is left who knows how it ended.
+        return _end(ledger, request, call, _lost(earlier, now))
     approval = request.approval_id and ledger.approvals.get(request.approval_id)
     record = _record(request, call, now).model_copy(
         update={
@@ -264,11 +271,11 @@ def _outcome(call: AskedCall, record: ActionRecord, read: ReadCall) -> ToolOutco
         tool=record.tool,
         status=CallStatus(record.status),
         error=record.error,
-        detail=output[:DETAIL_CHARS],
+        # What a call brought is in the thread; history has the reasons only.
+        detail="" if record.status == ActionStatus.OK else output[:DETAIL_CHARS],
         action_id=record.id,
         digest=record.arguments_digest or None,
         version=record.version,
-        arguments=read.abridged,
         result_digest=hashlib.sha256(told.encode("utf-8", "replace")).hexdigest(),
         message_id=result_id(record.id),
         read_only=bool(read.tool and read.tool.spec.read_only),

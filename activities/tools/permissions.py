@@ -29,7 +29,8 @@ _REASONS: Final = {
     Removal.NOT_ALLOWED: "allowed_tools does not name it",
     Removal.ATTENDED_ONLY: "it needs a person who is present; allowed_tools could name it",
     Removal.DENIED: "it is denied here",
-    Removal.APPROVAL: "it needs an approval, which a lightweight run cannot ask for",
+    Removal.APPROVAL: "it needs an approval, which only a job can ask for",
+    Removal.NO_GOAL: "it is for the iterations of a goal",
 }
 _READY: Final = Readiness(ok=True)
 
@@ -60,7 +61,7 @@ class Permissions:
         own = permission_of_call(call.tool.tool, call.arguments, caller)
         permission = await self._granted(spec, self._registry.permission(spec, own), caller)
         ready = await self._sandbox.ready() if spec.needs_sandbox else _READY
-        removal = self._removal(spec, permission, request.mode, request.allowed_tools, ready)
+        removal = self._removal(spec, permission, request, ready)
         if removal is None:
             return permission
         if removal in _REASONS:
@@ -89,6 +90,7 @@ class Permissions:
             names=[spec.name for spec in offered],
             read_only=[spec.name for spec in offered if spec.read_only],
             removed=removed,
+            sandbox_mode=self._sandbox.mode,
             refusal=_refusal(request, wanted, removed, ready),
         )
 
@@ -98,7 +100,7 @@ class Permissions:
         spec = tool.spec
         permission = self._registry.permission(spec, spec.permission)
         permission = await self._granted(spec, permission, request.caller)
-        removal = self._removal(spec, permission, request.mode, request.allowed_tools, ready)
+        removal = self._removal(spec, permission, request, ready)
         return removal or why_unavailable(tool.tool)
 
     async def _granted(
@@ -114,16 +116,19 @@ class Permissions:
         self,
         spec: ToolSpec,
         permission: Permission,
-        mode: CallMode,
-        allowed: Collection[str] | None,
+        request: DispatchTool | OfferTools,
         ready: Readiness,
     ) -> Removal | None:
+        if spec.goal_only and request.caller.goal_workflow is None:
+            return Removal.NO_GOAL
+        mode, allowed = request.mode, request.allowed_tools
         attended = mode is CallMode.CHAT
         return unattended_tools(
             [spec.model_copy(update={"permission": permission})],
             # Where a person is present, what needs one exists.
             [spec.name] if attended and allowed is None else allowed,
-            UnattendedMode.LIGHTWEIGHT if mode is CallMode.LIGHTWEIGHT else UnattendedMode.FULL_JOB,
+            # An approval belongs to the job that asks for it: nobody else can wait for one.
+            UnattendedMode.FULL_JOB if mode is CallMode.FULL_JOB else UnattendedMode.LIGHTWEIGHT,
             self._sandbox.mode,
             ready.ok,
         ).removed.get(spec.name)

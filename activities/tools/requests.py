@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.threads import Thread
 from domain.tool_specs import AskedCall, ToolCaller
+from domain.tools import SandboxMode
 
 DETAIL_CHARS: Final = 500
 ARGUMENTS_BYTES: Final = 2048
@@ -61,6 +62,7 @@ class OfferedTools(BaseModel):
         names: To hand to `call_model`, sorted.
         read_only: Those of them that change nothing: calls of these alone may run at once.
         removed: Why the others are not, by name.
+        sandbox_mode: Where those run that need a sandbox.
         refusal: Why a full job must not begin at all: a tool that it names has no sandbox.
     """
 
@@ -69,6 +71,7 @@ class OfferedTools(BaseModel):
     names: list[str] = []
     read_only: list[str] = []
     removed: dict[str, str] = {}
+    sandbox_mode: SandboxMode | None = None
     refusal: str | None = None
 
 
@@ -112,11 +115,11 @@ class ToolOutcome(BaseModel):
         tool: Its tool.
         status: How it ended.
         error: The kind of a refusal or failure, such as `invalid_arguments`.
-        detail: For people, masked.
+        detail: Why it did not succeed, for people, masked.
         action_id: Its row of `job_actions`; null when it waits for an approval.
         digest: Of tool, version and real arguments: what an approval is bound to.
         version: Of the tool.
-        arguments: Masked and cut, for a person to decide on.
+        arguments: Of a call that waits for an approval: masked and cut, for a person to decide on.
         arguments_chars: How long they are when nothing is cut.
         result_digest: Of what the model is told: equal for equal results.
         message_id: The tool's message in the thread; null when it waits for an approval.

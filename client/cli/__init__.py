@@ -28,6 +28,7 @@ from client.cli import (
     doctor,
     event,
     gateway,
+    goal,
     job,
     manifests,
     routine,
@@ -46,6 +47,7 @@ app.add_typer(routine.app, name="routine")
 app.add_typer(run.app, name="run")
 app.add_typer(session.app, name="session")
 app.add_typer(job.app, name="job")
+app.add_typer(goal.app, name="goal")
 app.add_typer(approval.app, name="approval")
 app.add_typer(delivery.app, name="delivery")
 app.add_typer(tool.app, name="tool")

@@ -18,8 +18,7 @@ from client.cli.output import (
     moment,
     print_fields,
     print_json,
-    print_table,
-    say,
+    print_page,
     styled,
     wants_json,
 )
@@ -51,15 +50,12 @@ def list_approvals(
         return await tickless.approvals.list(status=status, limit=limit)
 
     found = connected(context, use)
-    if wants_json(output):
-        print_json(found.model_dump(mode="json"))
-        return
-    if not found.approvals:
-        say("No approvals.")
-        return
-    print_table(
+    print_page(
+        found,
+        output,
+        "No approvals.",
         ("APPROVAL", "STATUS", "TOOL", "UNTIL", "ARGUMENTS"),
-        (
+        [
             (
                 item.id,
                 styled(item.status, _COLOURS.get(item.status, "")),
@@ -68,11 +64,10 @@ def list_approvals(
                 json.dumps(item.arguments, ensure_ascii=False)[:80],
             )
             for item in found.approvals
-        ),
+        ],
         optional=("UNTIL",),
+        more="--limit, or --status" if found.more else None,
     )
-    if found.more:
-        say("There are more: --limit, or --status.")
 
 
 @app.command()

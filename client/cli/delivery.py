@@ -16,8 +16,7 @@ from client.cli.output import (
     moment,
     print_fields,
     print_json,
-    print_table,
-    say,
+    print_page,
     styled,
     wants_json,
 )
@@ -52,15 +51,12 @@ def list_deliveries(
         return await tickless.deliveries.list(status=status, limit=limit, cursor=cursor)
 
     found = connected(context, use)
-    if wants_json(output):
-        print_json(found.model_dump(mode="json"))
-        return
-    if not found.deliveries:
-        say("No deliveries.")
-        return
-    print_table(
+    print_page(
+        found,
+        output,
+        "No deliveries.",
         ("DELIVERY", "STATUS", "ROUTE", "AT", "TEXT"),
-        (
+        [
             (
                 item.occurrence_id,
                 styled(item.status, _COLOURS.get(item.status, "")),
@@ -69,11 +65,10 @@ def list_deliveries(
                 " ".join(item.text.split())[:80],
             )
             for item in found.deliveries
-        ),
+        ],
         optional=("AT", "ROUTE"),
+        more=found.next_cursor and f"--cursor {found.next_cursor}",
     )
-    if found.next_cursor:
-        say(f"More with: --cursor {found.next_cursor}")
 
 
 @app.command()

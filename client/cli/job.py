@@ -21,7 +21,7 @@ from client.cli.output import (
     moment,
     print_fields,
     print_json,
-    print_table,
+    print_page,
     say,
     styled,
     wants_json,
@@ -39,6 +39,7 @@ app = command_group("Jobs: agents that work on their own, with tools and approva
 EXIT_FAILED = 1
 
 _Id = Annotated[str, typer.Argument(help="The job's id.", metavar="ID")]
+_SANDBOXES = {"host": "host: commands of tools run on the worker's machine"}
 _COLOURS = {
     "completed": "green",
     "running": "blue",
@@ -64,28 +65,25 @@ def list_jobs(
         return await tickless.jobs.list(status=status, limit=limit, cursor=cursor)
 
     found = connected(context, use)
-    if wants_json(output):
-        print_json(found.model_dump(mode="json"))
-        return
-    if not found.jobs:
-        say("No jobs.")
-        return
-    print_table(
-        ("JOB", "STATUS", "STEP", "CREATED", "TITLE"),
-        (
+    print_page(
+        found,
+        output,
+        "No jobs.",
+        ("JOB", "STATUS", "STEP", "SANDBOX", "CREATED", "TITLE"),
+        [
             (
                 item.id,
                 styled(item.status, _COLOURS.get(item.status, "")),
                 f"{item.iteration}/{item.max_iterations}",
+                item.sandbox_mode or "",
                 minute(item.created_at),
                 item.title,
             )
             for item in found.jobs
-        ),
-        optional=("CREATED",),
+        ],
+        optional=("CREATED", "SANDBOX"),
+        more=found.next_cursor and f"--cursor {found.next_cursor}",
     )
-    if found.next_cursor:
-        say(f"More with: --cursor {found.next_cursor}")
 
 
 @app.command()
@@ -221,6 +219,7 @@ def _show(found: "JobAnswer", output: OutputOption) -> None:
             "does": None if found.stage == "ended" else found.stage,
             "approvals": ", ".join(found.approvals),
             "waits for": found.waiting_for,
+            "sandbox": _SANDBOXES.get(found.sandbox_mode or "", found.sandbox_mode),
             "error": found.error,
             "step": f"{found.iteration} of {found.max_iterations}",
             "run": found.run_id,

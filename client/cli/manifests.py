@@ -44,7 +44,8 @@ def export(
 ) -> None:
     """Write your routines as manifests for tickless apply.
 
-    A path that ends in / is a folder, also when it does not exist yet.
+    The JSON has your goals too, for the record. A path that ends in / is a folder, also when it
+    does not exist yet.
     """
     from client.manifest_files import dump_json, manifests_beside, write_manifests
 
@@ -107,6 +108,8 @@ def apply(
         print_json({"changes": changes, "dry_run": dry_run})
     else:
         _show(changes, dry_run)
+    if found.goals:
+        say(f"Goals in it that stay as they are: {len(found.goals)}; see `tickless goal`")
     if applied is not None:
         applied.raise_problems()
 

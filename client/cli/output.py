@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.text import Text
 
 
@@ -57,6 +58,28 @@ def print_json_line(value: object) -> None:
     """
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
+
+
+def print_page(
+    page: "BaseModel",
+    output: Output | None,
+    nothing: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    optional: Sequence[str] = (),
+    more: str | None = None,
+) -> None:
+    """Print a page of a list as JSON, or as a table; `more` is the option that shows the rest."""
+    if wants_json(output):
+        print_json(page.model_dump(mode="json"))
+        return
+    if rows:
+        print_table(columns, rows, optional)
+    else:
+        say(nothing)
+    if more:
+        say(f"More with: {more}")
 
 
 def print_table(

@@ -99,6 +99,7 @@ def show_sent(sent: "MessageSent") -> None:
             "position": sent.position,
             "turn": sent.turn_id,
             "fired": [run.run_id for run in sent.runs],
+            "warnings": sent.warnings,
             "ui": link(sent.ui_url),
         }
     )

@@ -23,6 +23,7 @@ from client.gateway import (
     costs,
     deliveries,
     events,
+    goals,
     health,
     jobs,
     live,
@@ -50,6 +51,7 @@ _NOUNS = (
     backfills,
     deliveries,
     events,
+    goals,
     jobs,
     live,
     tools,
@@ -71,7 +73,7 @@ def create_app(parts: Parts, hosts: Collection[str]) -> ASGIApp:
     """
     app = FastAPI(
         title="Tickless",
-        summary="Durable routines for LLM agents, on Temporal.",
+        summary="Durable routines and goals for LLM agents, on Temporal.",
         version=_version(),
         # Its pages load scripts from elsewhere; the description is at its own address.
         docs_url=None,

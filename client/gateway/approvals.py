@@ -6,7 +6,7 @@ triggers-and-actions.md §8.
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from client.approvals import ApprovalList
@@ -18,6 +18,7 @@ from client.gateway.permissions import (
     Approver,
     Reader,
 )
+from client.gateway.queries import status_filter
 from client.gateway.routines import JsonBody, Limit
 from client.gateway.shapes import body_of
 from domain.approvals import Approval, ApprovalStatus
@@ -55,22 +56,9 @@ class ExtensionBody(BaseModel):
     seconds: int = Field(ge=1, le=MAX_SECONDS)
 
 
-def _wanted(
-    wanted: Annotated[
-        str,
-        Query(
-            alias="status",
-            description="How they stand; left out: all.",
-            json_schema_extra={"enum": ["", *ApprovalStatus]},
-        ),
-    ] = "",
-) -> str:
-    return wanted
-
-
 @router.get("/approvals", operation_id="listApprovals", responses=COMMON_PROBLEMS)
 async def list_approvals(
-    tickless: Reader, wanted: Annotated[str, Depends(_wanted)], limit: Limit = 20
+    tickless: Reader, wanted: Annotated[str, status_filter(ApprovalStatus)] = "", limit: Limit = 20
 ) -> ApprovalList:
     """The caller's approvals: those that wait first, then the newest."""
     return await tickless.approvals.list(status=wanted, limit=limit)

@@ -6,7 +6,7 @@ Owns the addresses and codes; what is done is `client.deliveries`'. Source: trig
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, status
+from fastapi import APIRouter, Path, status
 from pydantic import BaseModel, ConfigDict
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -20,6 +20,7 @@ from client.gateway.permissions import (
     Reader,
     Runner,
 )
+from client.gateway.queries import status_filter
 from client.gateway.routines import Cursor, JsonBody, Limit, read_body
 from client.gateway.shapes import NoBody, body_of
 from domain.deliveries import DeliveryStatus
@@ -59,23 +60,10 @@ class ResolveBody(BaseModel):
     status: Literal["sent", "failed"]
 
 
-def _wanted(
-    wanted: Annotated[
-        str,
-        Query(
-            alias="status",
-            description="How they stand; left out: all.",
-            json_schema_extra={"enum": ["", *DeliveryStatus]},
-        ),
-    ] = "",
-) -> str:
-    return wanted
-
-
 @router.get("/deliveries", operation_id="listDeliveries", responses=COMMON_PROBLEMS)
 async def list_deliveries(
     tickless: Reader,
-    wanted: Annotated[str, Depends(_wanted)],
+    wanted: Annotated[str, status_filter(DeliveryStatus)] = "",
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> DeliveryList:

@@ -6,7 +6,7 @@ Owns the addresses and codes; what is done is `client.jobs`'. Source: triggers-a
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response, status
+from fastapi import APIRouter, Query, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from client.gateway.auth import require_scope
@@ -22,6 +22,7 @@ from client.gateway.permissions import (
     Reader,
     Runner,
 )
+from client.gateway.queries import status_filter
 from client.gateway.routines import Cursor, JsonBody, Limit, read_body
 from client.gateway.runs import CANCEL_SECONDS
 from client.gateway.shapes import CancelBody, NoBody, body_of
@@ -82,23 +83,10 @@ class JobAccepted(BaseModel):
     job: JobAnswer | None = None
 
 
-def _wanted(
-    wanted: Annotated[
-        str,
-        Query(
-            alias="status",
-            description="How they stand; left out: all.",
-            json_schema_extra={"enum": ["", *JobStatus]},
-        ),
-    ] = "",
-) -> str:
-    return wanted
-
-
 @router.get("/jobs", operation_id="listJobs", responses=COMMON_PROBLEMS)
 async def list_jobs(
     tickless: Reader,
-    wanted: Annotated[str, Depends(_wanted)],
+    wanted: Annotated[str, status_filter(JobStatus)] = "",
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JobList:

@@ -18,6 +18,7 @@ from client.gateway.backfills import BackfillBody
 from client.gateway.callers import header_name
 from client.gateway.deliveries import ResolveBody
 from client.gateway.events import EventBody, MessageBody
+from client.gateway.goals import DESCRIBED as GOALS
 from client.gateway.jobs import JobBody, JobMessageBody
 from client.gateway.paths import API
 from client.gateway.session_shapes import DESCRIBED as SESSIONS
@@ -73,6 +74,7 @@ _LINKS: Final[Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]]] = {
             "sendToJob": {"job_id": "$response.body#/job_id"},
         }
     },
+    "listGoals": {"200": {"listGoals": {"cursor": "$response.body#/next_cursor"}}},
     "listJobs": {"200": {"listJobs": {"cursor": "$response.body#/next_cursor"}}},
     "extendApproval": {"200": {"getApproval": {"approval_id": "$response.body#/id"}}},
     "decideApproval": {"200": {"getApproval": {"approval_id": "$response.body#/id"}}},
@@ -93,6 +95,7 @@ def describe(app: FastAPI, plain: Description) -> Description:
     described: tuple[type[BaseModel], ...] = (
         *DESCRIBED,
         *SESSIONS,
+        *GOALS,
         BackfillBody,
         DecisionBody,
         EventBody,

@@ -1,13 +1,14 @@
 """The query of an address.
 
-Owns refusing what an operation does not know: a misspelt filter must not look like one that found
-everything. What it knows is what the API's description says. Source: automation.md §4.
+Owns the filter that lists have in common, and refusing what an operation does not know: a misspelt
+filter must not look like one that found everything. What it knows is what the API's description
+says. Source: automation.md §4.
 """
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
-from fastapi import Request
+from fastapi import Query, Request
 
 from client.tokens import PREFIX
 from domain.errors import DomainError, ErrorKind
@@ -15,6 +16,15 @@ from domain.errors import DomainError, ErrorKind
 _TOKEN_NAMES = frozenset(
     {"access_token", "api_key", "apikey", "auth", "authorization", "bearer", "token"}
 )
+
+
+def status_filter(statuses: Iterable[str]) -> Any:
+    """The parameter `status` of a list; its words are checked by the library."""
+    return Query(
+        alias="status",
+        description="How they stand; left out: all.",
+        json_schema_extra={"enum": ["", *statuses]},
+    )
 
 
 def refuse_token(request: Request) -> None:

@@ -50,7 +50,8 @@ class SessionMessageBody(BaseModel):
     sender_id: str | None = Field(default=None, max_length=512, description="Else the actor.")
     sender_label: str | None = Field(default=None, max_length=512)
     command_authorized: bool | None = Field(
-        default=None, description="Whether the sender may stop what runs."
+        default=None,
+        description="Whether the sender may stop what runs and have tools used; left out: yes.",
     )
     is_heartbeat: bool | None = Field(default=None, description="A machine's; interrupts nothing.")
     allow_duplicate: bool | None = None
@@ -117,7 +118,7 @@ class SessionMessageAccepted(BaseModel):
     """A message that Temporal has.
 
     `decision` is null while no worker has taken it up; `runs` are those of routines that it has
-    fired; `answer` is what `wait` has waited for.
+    fired, and `warnings` say if those could not be reached; `answer` is what `wait` has waited for.
     """
 
     message_id: str
@@ -132,6 +133,7 @@ class SessionMessageAccepted(BaseModel):
     status_url: str
     ui_url: str
     runs: list[EventRun]
+    warnings: list[str]
     answer: TurnAnswer | None = None
 
 

@@ -29,9 +29,12 @@ from client.settings.sections import (
     StoreSettings,
 )
 from client.settings.temporal import TemporalSettings
+from domain.actions import MAX_ITERATIONS
 from domain.budget import PriceTable, parse_usd
 from domain.chat_settings import ChatSettings
 from domain.errors import DomainError
+from domain.goal import parse_deadline
+from domain.goal_prompts import CONTINUE_TEMPLATE, TIMEOUT_TEMPLATE, check_template
 from domain.mcp_servers import McpServer
 from domain.model_chain import ModelSpec
 from domain.tool_specs import Permission
@@ -44,6 +47,22 @@ def _zone(value: str, info: ValidationInfo) -> str:
         return require_zone(value, str(info.field_name))
     except DomainError as error:
         raise ValueError(error.message) from error
+
+
+def _deadline(value: str, info: ValidationInfo) -> str:
+    try:
+        parse_deadline(value)
+    except DomainError as error:
+        raise ValueError(error.message.replace("deadline_in", str(info.field_name))) from error
+    return value
+
+
+def _template(value: str, info: ValidationInfo) -> str:
+    try:
+        check_template(value, str(info.field_name))
+    except DomainError as error:
+        raise ValueError(error.message) from error
+    return value
 
 
 def _usd(value: float, info: ValidationInfo) -> float:
@@ -114,6 +133,48 @@ class Settings(Section):
         default=Path(".tickless/workspace"),
         validate_default=True,
         description="Folder of the files that routines read, one folder in it per scope.",
+    )
+    goal_deadline: Annotated[str, AfterValidator(_deadline)] = Field(
+        default="48h", description="How long a goal has that names no deadline; at most 2160h."
+    )
+    fast_loop_limit: Count = Field(
+        default=5, description="Short iterations of a goal in a row after which it is paused."
+    )
+    fast_loop_seconds: Seconds = Field(
+        default=180, description="An iteration of a goal that takes as long is not short."
+    )
+    goal_no_progress_limit: Count = Field(
+        default=3,
+        description="Iterations of a goal in a row, with the same result and without a tool call, "
+        "after which it is paused.",
+    )
+    goal_max_iterations: Count | None = Field(
+        default=None, description="Iterations of a goal after which it is paused; null is no limit."
+    )
+    goal_max_tokens_total: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Tokens of a goal after which it is paused; null is no limit."
+    )
+    goal_max_cost_usd: Usd | None = Field(
+        default=None, description="Cost of a goal after which it is paused; null is no limit."
+    )
+    goal_iteration_timeout_seconds: Seconds = Field(
+        default=3600, description="Working time of an iteration; waiting does not count."
+    )
+    goal_iteration_steps: Annotated[int, Field(gt=0, le=MAX_ITERATIONS)] = Field(
+        default=25, description="Steps of an iteration after which it has to sum up."
+    )
+    goal_prompt_continue: Annotated[str, AfterValidator(_template)] = Field(
+        default=CONTINUE_TEMPLATE,
+        description="What a goal's model is told in each round, with the variables {{objective}}, "
+        "{{now}}, {{deadline}}, {{elapsed}}, {{remaining}}; empty is the objective alone.",
+    )
+    goal_prompt_timeout: Annotated[str, AfterValidator(_template)] = Field(
+        default=TIMEOUT_TEMPLATE,
+        description="The same for the closing report when the deadline has passed.",
+    )
+    goal_judge_model: Name | None = Field(
+        default=None,
+        description="Name of the model that has to agree before a goal is complete; null: none.",
     )
     tool_permissions: dict[Name, Permission] = Field(
         default={},

@@ -21,11 +21,14 @@ from domain.identifiers import ENTITIES_QUEUE, session_workflow_id
 from domain.inbound_records import MessageFate
 from domain.session_messages import InboundMessage, QueueOptions
 from domain.session_requests import SessionState
+from domain.tool_actions import ActionStatus
 from domain.turns import TurnStatus
 from tests.chaos.stage import durably_staged, staged
 from tests.support.conversations import Conversation, conversation
 from tests.support.harness import running_harness, until
 from tests.support.model_steps import Body, Reply
+from tests.support.receiver import Hang, running_receiver
+from tests.support.tool_runs import Listener, asks
 from tests.support.worker_process import worker_process
 
 # Each of these fills the processor; two at a time would measure each other.
@@ -114,7 +117,7 @@ async def _counted(chat: Conversation, fates: Counter[MessageFate]) -> None:
         view = await chat.view()
         return (view.answered, view.merged, view.dropped) == expected
 
-    await until(same, f"the session counts {expected}")
+    await until(same, f"the session counts {expected}", 120)
 
 
 async def _at_step(chat: Conversation, step: str) -> None:
@@ -145,9 +148,11 @@ async def test_a_thousand_messages_while_workers_are_killed(tmp_path: Path) -> N
             handed_in += 1
 
         messages = [chat.message(f"Message {number}") for number in range(count)]
-        # Every tenth comes twice.
-        everything = [*messages, *messages[::10]]
-        chance.shuffle(everything)
+        chance.shuffle(messages)
+        everything = list(messages)
+        # Every tenth comes twice, while the session still remembers it.
+        for place in reversed(range(0, count, 10)):
+            everything.insert(place + chance.randint(1, 200), messages[place])
         sending = asyncio.gather(*(one(message) for message in everything))
         for share, step in ((0.2, "asked"), (0.4, "any"), (0.6, "delivered")):
 
@@ -206,3 +211,41 @@ async def test_the_same_message_from_two_processes_is_answered_once(tmp_path: Pa
         asked = " ".join(chat.prompts())
         assert all(asked.count(f"Message {number} ") == 1 for number in range(5))
         await _assert_each_turn_spoke_once(chat)
+
+
+async def test_calls_of_a_turn_under_way_are_made_at_most_once(tmp_path: Path) -> None:
+    async with running_receiver() as posts, running_receiver() as reads:
+        posts.script.append(Hang())
+        reads.script.append(Hang())
+        allowed = f'["127.0.0.1:{posts.port}", "127.0.0.1:{reads.port}"]'
+        settings = {
+            "TICKLESS_TOOL_PERMISSIONS": '{"http_request": "allow"}',
+            "TICKLESS_TOOL_HTTP_ALLOWED_HOSTS": allowed,
+        }
+        async with staged(tmp_path, **settings) as (_, harness):
+            post = {"method": "POST", "url": f"http://127.0.0.1:{posts.port}/pay", "body": "1"}
+            paying = Listener(asks(("http_request", post)), Reply("Paid, I think."))
+            get = {"url": f"http://127.0.0.1:{reads.port}/price"}
+            reading = Listener(asks(("http_get", get)), Reply("It costs 1."))
+            chats = [conversation(harness, paying), conversation(harness, reading)]
+            async with worker_process(harness) as worker:
+                for chat in chats:
+                    await chat.send("Please")
+                async with asyncio.timeout(60):
+                    await posts.arrived.wait()
+                    await reads.arrived.wait()
+                await worker.kill()
+            async with worker_process(harness):
+                answers = [await chat.settled("m1", 90) for chat in chats]
+            assert [answer.text for answer in answers] == ["Paid, I think.", "It costs 1."]
+            async with await chats[0].store() as store:
+                paid, read = [
+                    await store.actions.of_turn(answer.turn_id or "") for answer in answers
+                ]
+            assert [row.status for row in paid] == [ActionStatus.UNKNOWN]
+            assert len(posts.requests) == 1
+            assert paying.results()[0].startswith("unknown: the call had begun")
+            assert [row.status for row in read] == [ActionStatus.OK]
+            assert len(reads.requests) == 2
+            for chat in chats:
+                await _assert_each_turn_spoke_once(chat)

@@ -1,6 +1,7 @@
 """The table of bad input of automation.md §14, row by row, by command line and library.
 
-Its rows on goals are not here, nor those that only HTTP can express (29; headers in 31, 34, 35).
+Its rows on goals are in `test_bad_input_goals`; those that only HTTP can express (29; headers in
+31, 34, 35) are not here.
 """
 
 import json

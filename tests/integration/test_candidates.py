@@ -5,10 +5,12 @@ Listeners here are workflows that nobody works on: visibility shows them like an
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 import activities.candidates
 import activities.changed_routines
@@ -148,6 +150,30 @@ async def test_without_lists_of_workflows(
     emitter.prepare()
     await emitter.tell([event], "user:me")
     await emitter.tell([], "user:me")
+
+
+@pytest.mark.parametrize(("faults", "calls"), [(1, 2), (2, 2)])
+async def test_a_call_that_the_server_gave_up_is_made_once_more(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, faults: int, calls: int
+) -> None:
+    service = harness.client.workflow_service
+    ask, scope, made = service.list_workflow_executions, f"user:{harness.name()}", 0
+
+    async def sometimes(request: ListWorkflowExecutionsRequest, **more: Any) -> Any:
+        nonlocal made
+        made += scope in request.query
+        if scope in request.query and made <= faults:
+            raise RPCError("operation was canceled", RPCStatusCode.CANCELLED, b"")
+        return await ask(request, **more)
+
+    monkeypatch.setattr(service, "list_workflow_executions", sometimes)
+    asked = names(Candidates(harness.client), scope)
+    if faults < calls:
+        assert await asked == set()
+    else:
+        with pytest.raises(RPCError):
+            await asked
+    assert made == calls
 
 
 async def test_only_so_many_lists_are_kept(

@@ -348,6 +348,7 @@ class TestWebhook:
                 "text": "caf\u00e9 \u2713",
                 "target": "team",
                 "reply_to": None,
+                "audio_as_voice": False,
             }
         ]
         (request,) = receiver.requests

@@ -1,12 +1,15 @@
 """`tickless job …` and `tickless approval …`, and what the library refuses."""
 
+import json
 import threading
+from pathlib import Path
 
 import pytest
 
 from domain.errors import DomainError
 from tests.support.command import command
-from tests.support.harness import Harness, until
+from tests.support.gateway import API, gateway_under_test
+from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.jobs import calls, said
 from tests.support.model_steps import Reply
 
@@ -49,6 +52,35 @@ async def test_a_job_is_paused_steered_and_cancelled(harness: Harness) -> None:
     for _ in range(2):
         assert (await command(harness, "job", "cancel", job)).json["status"] == "cancelled"
     gate.set()
+
+
+async def test_commands_on_the_host_are_shown_on_every_job(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        running_harness(tmp_path, server, TICKLESS_SANDBOX_MODE="host") as harness,
+    ):
+        mark, gate = harness.name(), threading.Event()
+        harness.scripts.on(mark, Reply(text="Done.", gate=gate))
+        created = await harness.tickless.jobs.create({"title": "T", "description": f"Do {mark}."})
+        await harness.models.wait_for(lambda: bool(harness.models.calls))
+        async with gateway_under_test(harness, "host") as running, running.client() as http:
+            for status in ("running", "completed"):
+                job = (await command(harness, "job", "get", created.job_id)).json
+                assert (job["status"], job["sandbox_mode"]) == (status, "host")
+                listed = (await command(harness, "job", "list")).json["jobs"]
+                assert [item["sandbox_mode"] for item in listed] == ["host"]
+                shown = await command(harness, "job", "get", created.job_id, terminal=True)
+                assert "on the worker's machine" in shown.out
+                table = await command(harness, "job", "list", terminal=True)
+                assert "SANDBOX" in table.out
+                answer = await http.get(f"{API}/jobs/{created.job_id}")
+                assert answer.json()["sandbox_mode"] == "host"
+                gate.set()
+                await harness.tickless.jobs.wait(created.job_id)
+        checks = (await command(harness, "doctor")).json["checks"]
+        (sandbox,) = [check for check in checks if check["check"] == "sandbox"]
+        assert sandbox["health"] == "warning"
+        assert "worker's machine" in json.dumps(sandbox)
 
 
 async def test_approvals_are_listed_and_decided(harness: Harness) -> None:

@@ -22,6 +22,7 @@ VERBS = {
     "run": "get tail cancel",
     "session": "list get send queue tail stop",
     "job": "list create get pause resume cancel send actions",
+    "goal": "create get list pause resume complete delay wait extend cancel delete clear",
     "approval": "list get approve deny extend",
     "tool": "list",
     "audit": "export",

@@ -92,6 +92,7 @@ class Scripted:
 
     deduplicates: bool = False
     threads: bool = False
+    speaks: bool = False
     retry_seconds: float = 10
     script: list[Exception] = field(default_factory=list)
     sent: list[tuple[str, Route, str]] = field(default_factory=list)

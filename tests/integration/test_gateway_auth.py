@@ -11,6 +11,7 @@ import pytest
 from client.gateway import running_gateway
 from client.tokens import PREFIX
 from domain.errors import DomainError, ErrorKind
+from domain.goal_bodies import GoalVerb
 from tests.support.gateway import (
     API,
     SCOPES,
@@ -28,6 +29,7 @@ ROUTINE = f"{ROUTINES}/{{routine_id}}"
 RUN = f"{API}/runs/{{run_id}}"
 SESSION = f"{API}/sessions/{{key}}"
 JOB = f"{API}/jobs/{{job_id}}"
+GOAL = f"{API}/goal"
 APPROVAL = f"{API}/approvals/{{approval_id}}"
 DELIVERY = f"{API}/deliveries/{{delivery_id}}"
 NEEDED = [
@@ -61,6 +63,11 @@ NEEDED = [
     ("POST", f"{JOB}/resume", "run"),
     ("POST", f"{JOB}/cancel", "run"),
     ("POST", f"{JOB}/messages", "run"),
+    ("GET", GOAL, "read"),
+    ("POST", GOAL, "run"),
+    ("DELETE", GOAL, "run"),
+    *(("POST", f"{GOAL}/{verb}", "run") for verb in GoalVerb),
+    ("GET", f"{API}/goals", "admin"),
     ("GET", f"{API}/approvals", "read"),
     ("GET", APPROVAL, "read"),
     ("POST", f"{APPROVAL}/decision", "approve"),

@@ -142,6 +142,8 @@ async def test_a_job_is_steered_and_ended(http: httpx.AsyncClient, harness: Harn
     for _ in range(2):
         told = await http.post(f"{url}/messages", json={"text": "Be quick."}, headers=key)
         assert (told.status_code, told.json()["messages"]) == (202, 1)
+    other = await http.post(f"{url}/messages", json={"text": "Take your time."}, headers=key)
+    assert_problem(other, 409, "conflict", "idempotency_key", "another text")
     gate.set()
     assert (await http.get(url, params={"wait": "30s"})).json()["result"] == "Quick."
     for verb, sent in (("pause", {}), ("resume", {}), ("cancel", {}), ("messages", {"text": "x"})):

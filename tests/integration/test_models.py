@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -343,6 +344,31 @@ async def test_cancelling_closes_the_connection_and_settles_the_row(
     assert row.status is LlmCallStatus.CANCELLED
     assert row.tokens_in is None
     assert await bench.texts() == []
+
+
+async def test_an_answer_that_is_being_stored_is_told_to_a_caller_who_cancels(
+    bench: Bench, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, write, begun = threading.Event(), bench.store.write, asyncio.Event()
+
+    async def noticed(work: Any, *arguments: Any) -> Any:
+        begun.set()
+        return await write(work, *arguments)
+
+    bench.server.script(steps.Reply("Hello.", gate=gate))
+    task = asyncio.create_task(bench.call())
+    await bench.server.wait_for(lambda: bool(bench.server.calls))
+    with closing(sqlite3.connect(store_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # the answer has to wait
+        monkeypatch.setattr(bench.store, "write", noticed)
+        gate.set()
+        await begun.wait()
+        bench.environment.cancel()
+        await asyncio.sleep(0)
+    assert (await task).text == "Hello."
+    (row,) = await bench.rows()
+    assert row.status is LlmCallStatus.OK
+    assert (await bench.texts())[-1] == ("assistant", "Hello.")
 
 
 async def test_a_store_that_fails_meanwhile_does_not_hide_the_cancellation(

@@ -9,23 +9,27 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import command, run_command
+from tests.support.goals import rests
 from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.jobs import calls, said
 from tests.support.model_steps import Reply
 
-TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/goals.md")
 # These serve until they are stopped, need a run that will come, or a cluster of one's own; each has
 # tests elsewhere.
 ELSEWHERE = ("dev", "worker", "run tail", "session tail", "admin", "gateway", "doctor", "token")
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+def _blocks(language: str, page: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def _commands() -> list[list[str]]:
-    """Every `tickless …` line of the shell blocks, in order, continued lines joined."""
-    lines = "\n".join(_blocks("sh")).replace("\\\n", " ").splitlines()
+def _commands(page: str) -> list[list[str]]:
+    """Every `tickless …` of the shell blocks, in order, continued lines joined."""
+    text = "\n".join(_blocks("sh", page)).replace("\\\n", " ").replace(" && ", "\n")
+    lines = text.splitlines()
     found = [shlex.split(line, comments=True) for line in lines if line.startswith("tickless ")]
     return [words[1:] for words in found if not " ".join(words[1:]).startswith(ELSEWHERE)]
 
@@ -51,16 +55,19 @@ async def reader(tmp_path: Path) -> AsyncIterator[Harness]:
         yield running
 
 
-async def test_its_commands_work_in_order(reader: Harness, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+async def test_its_commands_work_in_order(reader: Harness, tmp_path: Path, page: str) -> None:
     """Files go to a folder of the test."""
     reader.scripts.on("Go through the checklist", *[Reply("Water the ferns.")] * 5)
     # Whoever types has time to say something before the last answer is there.
     writing = ("file_write", '{"path": "summary.md", "content": "Ferns."}')
     told_it = threading.Event()
     reader.scripts.on("write what matters", calls(writing), Reply("Done.", gate=told_it), said("."))
+    for goal in ("Every plant", "Every link"):
+        reader.scripts.on(goal, *[rests(), said("It rests.")] * 10)
     told: list[str] = []
-    assert len(_commands()) > 10
-    for words in _commands():
+    assert len(_commands(page)) > 9
+    for words in _commands(page):
         names = [word.replace("routines/", f"{tmp_path}/routines/") for word in words]
         answer = await command(reader, *[await _known(reader, word) for word in names])
         if words[:2] == ["job", "send"]:
@@ -70,7 +77,7 @@ async def test_its_commands_work_in_order(reader: Harness, tmp_path: Path) -> No
     assert told == []
 
 
-@pytest.mark.parametrize("code", _blocks("python"))
+@pytest.mark.parametrize("code", _blocks("python", "README.md"))
 async def test_its_python_works(
     harness: Harness, code: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

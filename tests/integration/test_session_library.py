@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 
 from activities.candidates import MAX_AGE
+from activities.entity_updates import EntityUpdates
 from client import TicklessClient
+from client.connection import connect
 from client.context import CallerContext
 from client.session_watch import SessionProgress
+from client.sessions import Sessions
+from client.ui_links import UiLinks
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import SERVED_QUEUES, session_workflow_id
 from domain.session_messages import EditQueue, MessageDecision
@@ -144,7 +148,7 @@ async def test_what_a_full_queue_refused_may_come_again(harness: Harness) -> Non
     assert (await sessions.answer(first, key)).status == TurnStatus.CANCELLED
 
 
-async def test_it_reaches_routines_first(harness: Harness) -> None:
+async def test_it_reaches_routines_too(harness: Harness) -> None:
     key = harness.name()
     routine = await harness.routine(
         Reply("Noted."), trigger={"type": "event", "pattern": f"deploy {key}"}
@@ -164,16 +168,73 @@ async def test_it_reaches_routines_first(harness: Harness) -> None:
         {**body, "message_id": "d3", "sender_id": "bot", "self_ids": ["bot"]}, key=key
     )
 
-    assert [run.run_id.partition("/")[0] for run in sent.runs] == [routine]
-    assert [(run.run_id, run.duplicate) for run in again.runs] == [(sent.runs[0].run_id, True)]
+    # Routines of other tests may listen to words such as these too.
+    (run,) = (run for run in sent.runs if run.run_id.startswith(routine))
+    (repeated,) = (run for run in again.runs if run.run_id.startswith(routine))
+    assert (repeated.run_id, repeated.duplicate) == (run.run_id, True)
     assert command.runs == []
     for ignored in (echo, own):
         assert (ignored.decision, ignored.reason) == (MessageDecision.IGNORE, "self_echo")
         assert ignored.runs == []
         error = await refused(sessions.answer(ignored.message_id, key))
         assert error.kind == ErrorKind.NOT_FOUND, "the session never heard of it"
-    assert (await harness.tickless.runs.wait(sent.runs[0].run_id)).text == "Noted."
+    assert (await harness.tickless.runs.wait(run.run_id)).text == "Noted."
     assert (await sessions.wait("d1", key)).text == "Yes."
+
+
+async def test_a_message_that_was_taken_is_answered_though_no_routine_can_be_reached(
+    harness: Harness, tmp_path: Path
+) -> None:
+    given = harness.settings.context.model_dump(exclude_none=True)
+    context = CallerContext.model_validate(given)
+    async with running_server(tmp_path) as gone:
+        there = await connect({"target_host": gone.address, "namespace": gone.namespace})
+        messages = TicklessClient(there, context).messages
+    links = UiLinks("", harness.client.namespace)
+    sessions = Sessions(harness.client, EntityUpdates(harness.client), context, messages, links)
+    key = chat(harness, Reply("Yes."))
+    sent = await sessions.send(f"deploy {key}", key=key)
+    (warning,) = sent.warnings
+    assert (sent.decision, sent.runs) == (MessageDecision.RUN_NOW, [])
+    assert f"message_id {sent.message_id}" in warning
+    # Handed in again as it says, it is the same message.
+    body = {"text": f"deploy {key}", "message_id": sent.message_id}
+    again = await harness.tickless.sessions.send(body, key=key)
+    assert (again.duplicate, again.warnings) == (True, [])
+    assert (await harness.tickless.sessions.wait(sent.message_id, key)).text == "Yes."
+
+
+async def test_what_the_session_refuses_fires_nothing(harness: Harness) -> None:
+    word = harness.name()
+    routine = await harness.routine(
+        Reply("Noted."),
+        trigger={"type": "event", "pattern": f"deploy {word}"},
+        guardrails={"cooldown_seconds": 0},
+    )
+    await asyncio.sleep(MAX_AGE.total_seconds())
+    key, _ = await busy(harness, Reply("Done."))
+    await enqueue(harness, key, "waits")
+    sessions = harness.tickless.sessions
+    options = {"mode": "followup", "cap": 1, "drop": "new", "debounce_ms": 20}
+    body = {"text": f"deploy {word} {key}", "message_id": "late", "options": options}
+
+    async def runs() -> int:
+        return len(await harness.tickless.routines.runs(routine))
+
+    full = await sessions.send(body, key=key)
+    assert full.refusal is not None
+    assert full.runs == []
+    other = await refused(sessions.send({**body, "message_id": "waits"}, key=key))
+    assert (other.kind, other.field) == (ErrorKind.CONFLICT, "message_id")
+    assert await runs() == 0
+
+    await sessions.edit_queue(key, {"clear": True})
+    taken = await sessions.send(body, key=key)
+    (run,) = (run for run in taken.runs if run.run_id.startswith(routine))
+    assert (await sessions.send(body, key=key)).runs == [run.model_copy(update={"duplicate": True})]
+    await harness.tickless.runs.wait(run.run_id)
+    assert await runs() == 1
+    await sessions.stop(key)
 
 
 async def test_without_a_worker_it_is_kept(tmp_path: Path) -> None:

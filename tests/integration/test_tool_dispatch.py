@@ -25,6 +25,7 @@ from activities.tools.tool import ToolFailed, ToolUse
 from domain.approvals import ApprovalStatus
 from domain.standing_grants import StandingGrant, grant_id
 from domain.tool_actions import ActionStatus
+from domain.tool_results import PASSED_OVER, PASSED_OVER_TEXT
 from domain.tool_specs import AskedCall, Permission, ToolRate
 from domain.tools import SandboxMode
 from tests.support.ledger_rows import NOON, action, approval
@@ -122,7 +123,7 @@ REFUSED: list[tuple[str, dict[str, Any], object, dict[str, Any], str, str]] = [
         {},
         {"mode": CallMode.LIGHTWEIGHT},
         "not_permitted",
-        "lightweight",
+        "only a job",
     ),
     ("sandbox", {"needs_sandbox": True}, {}, {}, "sandbox_unavailable", "sandbox_mode"),
     ("no calls left", {}, {}, {"calls_left": 0}, "rate_limited", "max_tool_calls"),
@@ -246,7 +247,8 @@ async def test_secret_arguments_reach_the_tool_and_nothing_else(ledger: Store) -
 
     assert got == [secret]
     masked = {"pin": "[REDACTED]", "password": "[REDACTED]", "user": "me"}
-    assert outcome.arguments == masked
+    # History has neither what a call was given nor what it brought.
+    assert (outcome.arguments, outcome.detail) == ({}, "")
     row = await bench.action()
     assert row is not None
     assert row.arguments == masked
@@ -443,6 +445,28 @@ async def test_attempt_after_a_lost_one(
     assert len(ran) == runs
 
 
+@pytest.mark.parametrize(("begun", "status"), [(False, "rejected"), (True, "unknown")])
+async def test_a_call_that_had_begun_is_not_said_to_be_passed_over(
+    store: Store, begun: bool, status: str
+) -> None:
+    bench = Bench(store, [tool()])
+    await bench.asks(("echo", {}))
+    if begun:
+        await store.actions.begin(action(f"{MESSAGE_ID}/c1", tool="echo", started_at=NOON))
+    request = AnswerCall(
+        **bench.request("echo").model_dump(include={"thread", "message_id", "call", "caller"}),
+        sequence=1,
+        text=PASSED_OVER_TEXT,
+        error=PASSED_OVER,
+    )
+
+    outcome = await ActivityEnvironment().run(bench.dispatch.answer_call, request)
+
+    assert outcome.status == status
+    said = await bench.result()
+    assert said.startswith("unknown: " if begun else f"error {PASSED_OVER}: {PASSED_OVER_TEXT}")
+
+
 @pytest.mark.parametrize(
     ("fields", "details", "left"),
     [
@@ -522,7 +546,7 @@ async def test_operator_settings_change_permissions(ledger: Store) -> None:
     [
         (CallMode.LIGHTWEIGHT, None, ["free", "reads"], False),
         (CallMode.FULL_JOB, None, ["asks", "free", "reads"], False),
-        (CallMode.CHAT, None, ["asks", "free", "present", "reads"], False),
+        (CallMode.CHAT, None, ["free", "present", "reads"], False),
         (CallMode.LIGHTWEIGHT, ["present", "asks"], ["present"], False),
         (CallMode.FULL_JOB, ["present", "boxed", "denied"], ["present"], True),
         (CallMode.LIGHTWEIGHT, ["boxed"], [], False),

@@ -1,43 +1,144 @@
-"""The tools `job_message` and `job_cancel`: jobs of the own scope, told something or ended."""
+"""The tools `job_*` and `approval_list`: jobs of the own scope, started, seen, told and ended."""
+
+import json
+import threading
+from typing import Any
 
 import pytest
 
 from activities.tools.builtin.jobs import job_tools
 from activities.tools.tool import ToolFailed
-from domain.jobs import JobStatus
-from domain.scopes import Scope, ScopeKind
-from tests.support.harness import Harness
-from tests.support.jobs import start_job
-from tests.support.model_steps import Hang
-from tests.support.tools import ME, Toolbox
+from domain.job_messages import JobView
+from domain.jobs import job_workflow_id
+from domain.scopes import Route, Scope, ScopeKind
+from domain.tool_specs import ToolCaller
+from tests.support.harness import Harness, until
+from tests.support.jobs import calls, said
+from tests.support.model_steps import Behaviour, Hang, Reply
+from tests.support.tools import Toolbox
+from worker.tool_callers import LibraryCalls
+from workflows.job import Job
+
+WRITE = ("file_write", '{"path": "a.txt", "content": "x"}')
 
 
-async def test_a_job_is_told_something_and_ended(harness: Harness) -> None:
-    job = await start_job(harness, Hang())
-    await job.reaches(JobStatus.RUNNING)
-    tools = Toolbox(job_tools(harness.client))
-    for _ in range(2):  # the second is a repeated attempt of the same call
-        said = await tools.call("job_message", "one", id=job.id, text="Hurry.")
-        assert said == f"{job.id} is running; 1 messages wait for it"
+def caller_of(user: str, **more: Any) -> ToolCaller:
+    route = Route(receive_id_type="file")
+    scope = Scope(kind=ScopeKind.USER, id=user)
+    return ToolCaller(caller="channel:file", user_id=user, scope=scope, route=route, **more)
+
+
+def box(harness: Harness, caller: ToolCaller) -> Toolbox:
+    library = LibraryCalls(harness.client, harness.settings, harness.environ)
+    return Toolbox(job_tools(library), caller)
+
+
+async def called(tools: Toolbox, name: str, key: str = "key", /, **arguments: Any) -> Any:
+    return json.loads(await tools.call(name, key, **arguments))
+
+
+async def started(harness: Harness, tools: Toolbox, *steps: Behaviour) -> str:
+    """Start a job by the tool; its model does these steps."""
+    mark = harness.name()
+    harness.scripts.on(mark, *steps)
+    created = await called(tools, "job_create", mark, title="T", description=f"Do {mark}.")
+    return str(created["job_id"])
+
+
+async def view_of(harness: Harness, job: str) -> JobView:
+    return await harness.client.get_workflow_handle(job_workflow_id(job)).query(Job.view)
+
+
+async def test_a_job_is_started_once_and_followed_to_its_result(harness: Harness) -> None:
+    mark, gate = harness.name(), threading.Event()
+    harness.scripts.on(mark, Reply(text="Soon.", gate=gate), said("Done."))
+    tools = box(harness, caller_of(mark, hop=3))
+    body = {"title": "T", "description": f"Do {mark}.", "guardrails": {"max_tool_calls": 5}}
+    created = [await called(tools, "job_create", **body) for _ in range(2)]
+    assert [item["duplicate"] for item in created] == [False, True]
+    assert created[0]["job_id"] == created[1]["job_id"]
+    id = created[0]["job_id"]
+    with pytest.raises(ToolFailed, match=r"idempotency_key: .* another body"):
+        await tools.call("job_create", **{**body, "title": "U"})
+
+    await harness.models.wait_for(lambda: any(mark in str(c.body) for c in harness.models.calls))
+    (listed,) = (await called(tools, "job_list", status="running"))["jobs"]
+    assert (listed["id"], listed["status"]) == (id, "running")
+    assert not {"description", "user_id", "scope"} & set(listed)
+    told = [await called(tools, "job_message", "m", id=id, text="Hurry.") for _ in range(2)]
+    assert [item["messages"] for item in told] == [1, 1]
+    with pytest.raises(ToolFailed, match=r"idempotency_key: .* another text"):
+        await tools.call("job_message", "m", id=id, text="Take your time.")
     with pytest.raises(ToolFailed, match="text"):
-        await tools.call("job_message", "two", id=job.id, text=" ")
-    await tools.call("job_cancel", "three", id=job.id, reason="not needed")
-    assert (await job.result()).status == JobStatus.CANCELLED
-    with pytest.raises(ToolFailed, match=r"there is no job .* that goes on"):
-        await tools.call("job_message", "four", id=job.id, text="Hello?")
+        await tools.call("job_message", "n", id=id, text=" ")
+    gate.set()
+    history = await harness.client.get_workflow_handle(job_workflow_id(id)).fetch_history()
+    assert '"hop":3' in str(history.events[0]).replace("\\", "")
+
+    async def is_done() -> bool:
+        return bool((await called(tools, "job_get", id=id))["status"] == "completed")
+
+    await until(is_done, "the job is done")
+    whole = await called(tools, "job_get", id=id)
+    assert (whole["result"], whole["description"]) == ("Done.", body["description"])
+    with pytest.raises(ToolFailed, match="status is completed"):
+        await tools.call("job_message", "o", id=id, text="Hello?")
+    assert (await called(tools, "job_list", status="running"))["jobs"] == []
+
+
+async def test_a_job_is_ended(harness: Harness) -> None:
+    tools = box(harness, caller_of(harness.name()))
+    id = await started(harness, tools, Hang())
+    for _ in range(2):  # the second is a repeated attempt of the same call
+        ended = await called(tools, "job_cancel", id=id, reason="not needed")
+        assert (ended["status"], ended["error"]) == ("cancelled", "not needed")
+    assert (await view_of(harness, id)).record.error == "not needed"
 
 
 async def test_only_other_jobs_of_the_own_scope_are_reached(harness: Harness) -> None:
-    job = await start_job(harness, Hang())
-    itself = ME.model_copy(update={"job_id": job.id})
-    other = ME.model_copy(update={"scope": Scope(kind=ScopeKind.USER, id="other")})
-    for caller, reason in ((itself, "cannot do this to itself"), (other, "there is no job")):
-        tools = Toolbox(job_tools(harness.client), caller)
-        with pytest.raises(ToolFailed, match=reason):
-            await tools.call("job_cancel", id=job.id)
-        with pytest.raises(ToolFailed, match=reason):
-            await tools.call("job_message", id=job.id, text="x")
-    with pytest.raises(ToolFailed, match="there is no job 'job_none'"):
-        await Toolbox(job_tools(harness.client)).call("job_cancel", id="job_none")
-    await Toolbox(job_tools(harness.client)).call("job_cancel", id=job.id)
-    assert (await job.result()).status == JobStatus.CANCELLED
+    user = harness.name()
+    tools = box(harness, caller_of(user))
+    id = await started(harness, tools, Hang())
+    itself, other = caller_of(user, job_id=id), caller_of(harness.name())
+    for caller, reason in ((itself, "cannot do this to itself"), (other, f"id: .*{id}")):
+        for name, more in (("job_cancel", {}), ("job_message", {"text": "x"})):
+            with pytest.raises(ToolFailed, match=reason):
+                await box(harness, caller).call(name, id=id, **more)
+    with pytest.raises(ToolFailed, match=id):
+        await box(harness, other).call("job_get", id=id)
+    with pytest.raises(ToolFailed, match="job_none"):
+        await tools.call("job_get", id="job_none")
+    assert (await called(box(harness, other), "job_list"))["jobs"] == []
+    assert (await called(tools, "job_get", id=id))["status"] in {"pending", "running"}
+    await tools.call("job_cancel", id=id)
+
+
+async def test_what_a_job_asks_for_is_seen_but_not_decided(harness: Harness) -> None:
+    user = harness.name()
+    tools = box(harness, caller_of(user))
+    id = await started(harness, tools, calls(WRITE), said("Denied."))
+    found: list[Any] = []
+
+    async def waits() -> bool:
+        found[:] = (await called(tools, "approval_list"))["approvals"]
+        return bool(found)
+
+    await until(waits, "an approval is asked for")
+    (pending,) = found
+    assert (pending["job_id"], pending["tool"]) == (id, "file_write")
+    assert not {"digest", "scope"} & set(pending)
+    assert (await called(tools, "job_get", id=id))["approvals"] == [pending["id"]]
+    assert (await called(box(harness, caller_of(harness.name())), "approval_list"))["count"] == 0
+    assert (await called(tools, "approval_list", status="denied"))["approvals"] == []
+    await tools.call("job_cancel", id=id)
+    (stale,) = (await called(tools, "approval_list", status="stale"))["approvals"]
+    assert stale["id"] == pending["id"]
+
+
+def test_what_a_model_may_ask_for(harness: Harness) -> None:
+    specs = {tool.spec.name: tool.spec for tool in box(harness, caller_of("me")).by_name.values()}
+    assert {name for name, spec in specs.items() if spec.attended_only} == {"job_create"}
+    assert {name for name, spec in specs.items() if not spec.idempotent} == set()
+    guardrails = specs["job_create"].parameters["properties"]["guardrails"]
+    assert "allowed_tools" not in guardrails["properties"]
+    assert guardrails["additionalProperties"] is False

@@ -1,11 +1,10 @@
-"""The tools that speak and look into the ledger: message_send, approval_list, job_*, time_now."""
+"""The tools that need neither files nor commands: message_send, time_now."""
 
 import io
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -16,10 +15,8 @@ from activities.store import Store, open_store
 from activities.tools.builtin import ToolNeeds, builtin_tools
 from activities.tools.tool import ToolFailed, permission_of_call
 from activities.workspace import Workspace
-from domain.approvals import Approval, ApprovalStatus
 from domain.channels import ChannelSpec, FileChannel, WebhookChannel
 from domain.deliveries import DeliveryStatus
-from domain.jobs import JobRecord, JobStatus
 from domain.tool_specs import Permission
 from tests.support.receiver import SECRET, Answer, Hang, Receiver, running_receiver
 from tests.support.tools import ME, Toolbox
@@ -29,7 +26,7 @@ NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 WITHOUT_TEMPORAL = {
     "time_now", "file_read", "file_list", "file_search", "file_write", "file_patch", "json_query",
     "memory_search", "memory_write", "http_get", "http_request", "shell", "python_run",
-    "approval_list", "job_list", "job_get", "message_send",
+    "message_send",
 }  # fmt: skip
 
 
@@ -162,53 +159,3 @@ async def test_a_refused_message_says_why(tools: Toolbox, receiver: Receiver) ->
     receiver.script.append(Answer(status=403))
     with pytest.raises(ToolFailed, match="was not sent: the receiver answered HTTP 403"):
         await tools.call("message_send", "k", text="x", channel="hook")
-
-
-def job(id: str, scope: str = "user:me", **more: Any) -> JobRecord:
-    fields = {"title": "T", "description": "D", "session_key": f"job:{id}", "created_at": NOW}
-    return JobRecord.model_validate({"id": id, "scope": scope, **fields, **more})
-
-
-async def test_jobs_of_the_own_scope_are_shown(tools: Toolbox, store: Store) -> None:
-    await store.jobs.put(job("job_1", status=JobStatus.COMPLETED, result="done"))
-    await store.jobs.put(job("job_2", created_at=NOW + timedelta(seconds=1)))
-    await store.jobs.put(job("job_3", "user:other"))
-    listed = json.loads(await tools.call("job_list"))["jobs"]
-    assert [item["id"] for item in listed] == ["job_2", "job_1"]
-    assert "description" not in listed[0]
-    completed = json.loads(await tools.call("job_list", status="completed"))["jobs"]
-    assert [item["id"] for item in completed] == ["job_1"]
-    whole = json.loads(await tools.call("job_get", id="job_1"))
-    assert (whole["result"], whole["description"]) == ("done", "D")
-    for missing in ("job_3", "job_4"):
-        with pytest.raises(ToolFailed, match=f"there is no job '{missing}'"):
-            await tools.call("job_get", id=missing)
-
-
-async def test_approvals_of_the_own_scope_are_shown(tools: Toolbox, store: Store) -> None:
-    await store.jobs.put(job("job_1"))
-    for number, (scope, status) in enumerate(
-        [
-            ("user:me", ApprovalStatus.PENDING),
-            ("user:me", ApprovalStatus.DENIED),
-            ("user:other", ApprovalStatus.PENDING),
-        ]
-    ):
-        await store.approvals.put(
-            Approval(
-                id=f"approval_{number}",
-                tool="shell",
-                version="1",
-                digest="d",
-                scope=scope,
-                status=status,
-                job_id="job_1",
-                requested_at=NOW,
-                expires_at=NOW + timedelta(days=7),
-            )
-        )
-    (pending,) = json.loads(await tools.call("approval_list"))["approvals"]
-    assert pending["id"] == "approval_0"
-    assert "digest" not in pending
-    (denied,) = json.loads(await tools.call("approval_list", status="denied"))["approvals"]
-    assert denied["id"] == "approval_1"

@@ -26,9 +26,9 @@ from worker.tool_source import ToolSource, tool_source
 BUILTIN = {
     "time_now", "file_read", "file_list", "file_search", "file_write", "file_patch", "json_query",
     "memory_search", "memory_write", "http_get", "http_request", "shell", "python_run",
-    "message_send", "event_emit", "approval_list", "job_list", "job_get", "job_message",
-    "job_cancel", "routine_list", "routine_runs", "routine_create", "routine_update",
-    "routine_delete", "routine_trigger",
+    "message_send", "event_emit", "approval_list", "job_list", "job_get", "job_create",
+    "job_message", "job_cancel", "routine_list", "routine_runs", "routine_create", "routine_update",
+    "routine_delete", "routine_trigger", "goal_get", "goal_progress", "goal_delay", "goal_complete",
 }  # fmt: skip
 
 
@@ -55,7 +55,8 @@ async def test_a_worker_has_the_builtin_tools(harness: Harness, tmp_path: Path) 
     assert set(tools) >= BUILTIN
     attended = {name for name, spec in tools.items() if spec.attended_only}
     assert {
-        "event_emit", "routine_create", "routine_update", "routine_delete", "routine_trigger"
+        "event_emit", "job_create", "routine_create", "routine_update", "routine_delete",
+        "routine_trigger",
     } <= attended  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Line:
     said: str = ""
     deduplicates: bool = False
     threads: bool = False
+    speaks: bool = False
     retry_seconds: float = 60
 
     async def send(self, message: Outgoing) -> str:

@@ -21,7 +21,11 @@ from domain.runs import run_id, run_workflow_id, scheduled_occurrence
 from domain.session_messages import QueueOptions
 from domain.session_requests import SessionView
 from domain.timestamps import format_timestamp
+from tests.replay.record_disturbed import record_disturbed
+from tests.replay.record_goal_brakes import record_goal_brakes
+from tests.replay.record_goals import record_goals
 from tests.replay.record_jobs import record_jobs
+from tests.replay.record_sessions import record_sessions
 from tests.support.conversations import conversation
 from tests.support.gateway import gateway_under_test
 from tests.support.harness import Harness, running_harness, running_server, until
@@ -52,6 +56,11 @@ async def record(prefix: str) -> None:
             await _ledger(harness, prefix)
             await _listener(harness, prefix)
             await record_jobs(harness, prefix, _save)
+            await record_sessions(harness, prefix, _save)
+            await record_goals(harness, prefix, _save)
+            await record_goal_brakes(harness, prefix, _save)
+    with tempfile.TemporaryDirectory() as name:
+        await record_disturbed(Path(name), prefix, _save)
 
 
 async def _scheduled(harness: Harness, prefix: str) -> None:

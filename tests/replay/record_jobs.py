@@ -1,4 +1,4 @@
-"""Scenarios of jobs for the recorded histories: approvals, a pause, steering, a run with a job.
+"""Scenarios of jobs for the recorded histories: approvals, a pause, steering, runs, a chat.
 
 Owns playing them; `record` owns the files.
 """
@@ -6,6 +6,7 @@ Owns playing them; `record` owns the files.
 import threading
 from collections.abc import Awaitable, Callable
 
+from client import CallerContext, TicklessClient
 from domain.job_messages import DecideApproval, SteerJob
 from domain.jobs import JobStatus, job_workflow_id
 from domain.slots import JOB_SLOTS, slots_workflow_id
@@ -22,6 +23,7 @@ async def record_jobs(harness: Harness, prefix: str, save: Save) -> None:
     await _approved(harness, prefix, save)
     await _steered_and_paused(harness, prefix, save)
     await _of_a_run(harness, prefix, save)
+    await _in_a_chat(harness, prefix, save)
     await save(harness, slots_workflow_id(JOB_SLOTS), f"{prefix}-slots")
 
 
@@ -65,3 +67,20 @@ async def _of_a_run(harness: Harness, prefix: str, save: Save) -> None:
     view = await harness.run_once(name)
     await save(harness, view.record.workflow_id, f"{prefix}-run-job")
     await save(harness, job_workflow_id(view.record.job_id or ""), f"{prefix}-job-of-a-run")
+
+
+async def _in_a_chat(harness: Harness, prefix: str, save: Save) -> None:
+    """Results that are said in a session: of a routine's job, and of one started by hand."""
+    name = harness.name()
+    given = harness.settings.context.model_dump(exclude_none=True) | {"session_key": f"c-{name}"}
+    tickless = TicklessClient(harness.client, CallerContext.model_validate(given))
+    harness.scripts.on(name, said("The report."))
+    action = {"type": "full_job", "title": "Report", "description": f"Do {name}."}
+    await tickless.routines.create({"action": action, "trigger": {"type": "manual"}}, name=name)
+    run = await tickless.runs.wait((await tickless.runs.trigger(name)).run_id)
+    await save(harness, run.record.workflow_id, f"{prefix}-run-job-in-a-chat")
+    mark = harness.name()
+    harness.scripts.on(mark, said("Done."))
+    job = (await tickless.jobs.create({"title": "T", "description": f"Do {mark}."})).job_id
+    await tickless.jobs.wait(job)
+    await save(harness, job_workflow_id(job), f"{prefix}-job-in-a-chat")

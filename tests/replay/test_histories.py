@@ -12,6 +12,7 @@ from temporalio.worker import Replayer
 from worker.sandbox import workflow_runner
 from workflows.cancellation_probe import CancellationProbe
 from workflows.control import Control
+from workflows.goal import GoalWorkflow
 from workflows.job import Job
 from workflows.ledger import Ledger
 from workflows.maintenance import Maintenance
@@ -23,6 +24,7 @@ from workflows.slots import Slots
 WORKFLOWS = [
     CancellationProbe,
     Control,
+    GoalWorkflow,
     Job,
     Ledger,
     Maintenance,
@@ -61,6 +63,7 @@ def test_every_workflow_has_a_history() -> None:
     assert recorded == {
         "CancellationProbe",
         "Control",
+        "Goal",
         "Job",
         "Ledger",
         "Maintenance",

@@ -17,7 +17,7 @@ from domain.scopes import Route, Scope, ScopeKind
 from domain.session import gate_key
 from domain.session_messages import InboundMessage, MessageAccepted, QueueOptions
 from domain.session_requests import AskTurn, SessionQueue, SessionState, SessionView, TurnAnswer
-from domain.turns import TurnRecord
+from domain.turns import TurnRecord, TurnStage
 from tests.support.harness import Harness, until
 from tests.support.model_server import Call
 
@@ -115,6 +115,25 @@ class Conversation:
             return view.turn is None and view.queued == 0
 
         await until(over, "the session is idle", seconds)
+
+    async def parked(self) -> str:
+        """Send messages until one has parked: workers believe an old answer for a second.
+
+        Returns:
+            Its id.
+        """
+        while True:
+            message_id = (await self.send("Hello")).message_id
+
+            async def ended_or_parked(message_id: str = message_id) -> bool:
+                turn = (await self.view()).turn
+                if turn is not None and turn.stage == TurnStage.SYSTEM_PAUSED:
+                    return True
+                return (await self.answer(message_id)).settled
+
+            await until(ended_or_parked, "the turn has ended or parked")
+            if not (await self.answer(message_id)).settled:
+                return message_id
 
     async def store(self) -> Store:
         return await open_store(self.harness.settings.store.url.get_secret_value())

@@ -63,6 +63,7 @@ class Harness:
     scripts: Scripts
     folder: Path
     environ: dict[str, str]
+    serving: "asyncio.Task[None] | None" = None
 
     @property
     def deliveries(self) -> Path:
@@ -191,5 +192,6 @@ async def running_harness(
         if not queues:
             yield harness
             return
-        async with running_workers(client, settings, os.environ, queues):
+        async with running_workers(client, settings, os.environ, queues) as serving:
+            harness.serving = serving
             yield harness

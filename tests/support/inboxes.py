@@ -73,9 +73,9 @@ class Desk:
         turn = take_turn(self.state, self.rules, self.now, f"{KEY}/t-{self.numbers}")
         return [item.id for item in turn.items] if turn else []
 
-    def text(self, kept: dict[str, str] | None = None) -> str:
+    def text(self, kept: dict[str, str] | None = None, heard: int | None = None) -> str:
         assert self.state.turn is not None
-        return turn_text(self.state.turn, kept or {})
+        return turn_text(self.state.turn, kept or {}, heard)
 
     def end(
         self, status: TurnStatus = TurnStatus.ANSWERED, text: str = "Yes."

@@ -54,6 +54,7 @@ async def start_job(
     *steps: Behaviour,
     max_iterations: int = 25,
     description: str = "",
+    user_id: str = "me",
     **start: Any,
 ) -> StartedJob:
     """Start a job whose model does these steps."""
@@ -68,7 +69,7 @@ async def start_job(
                 description=f"Do {mark}.{description}",
                 max_iterations=max_iterations,
                 session_key=job_session_key(job_id),
-                user_id="me",
+                user_id=user_id,
                 scope=ME.text,
                 created_at=datetime.now(UTC),
             ),

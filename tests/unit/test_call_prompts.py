@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.call_prompts import (
+    GO_ON,
     CallPrompt,
     Shortened,
     Window,
@@ -74,6 +75,11 @@ class TestPuttingTogether:
         )
         summary: Message = {"role": "system", "content": "Before that: much."}
         assert prompt.messages == [*SYSTEM, summary, *(item.message for item in said), QUESTION]
+
+    def test_who_goes_on_after_the_words_of_somebody_else_is_told_so(self) -> None:
+        said = [user("Do it.", 1), *tool_round(1, "done", 2), user("And?", 4), answer("Soon.", 5)]
+        assert made(said, None).messages[-1] == {"role": "user", "content": GO_ON}
+        assert made(said[:3], None).messages[-1]["role"] == "tool"
 
     @pytest.mark.parametrize("kind", [ThreadKind.SESSION, ThreadKind.JOB, ThreadKind.GOAL])
     def test_other_threads_are_told_whole(self, kind: ThreadKind) -> None:

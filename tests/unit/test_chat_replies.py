@@ -6,7 +6,6 @@ import pytest
 
 from domain.chat_prompts import CHAT_SYSTEM_TEXT, chat_frame
 from domain.chat_replies import (
-    NO_VOICE,
     NOTHING_LEFT,
     ReplyTo,
     chat_reply,
@@ -30,7 +29,8 @@ def test_an_answer_is_sent_without_its_tags() -> None:
     reply = chat_reply("[[reply_to: $old]] Done. [[audio_as_voice]]", TO)
     assert reply.part is not None
     assert (reply.part.text, reply.part.reply_to, reply.part.part) == ("Done.", "$old", "final")
-    assert reply.warnings == [NO_VOICE]
+    assert reply.speaks
+    assert not chat_reply("Done.", TO).speaks
 
 
 def test_a_silent_answer_is_not_sent() -> None:
@@ -41,6 +41,8 @@ def test_a_silent_answer_is_not_sent() -> None:
 def test_nothing_but_tags_is_an_error() -> None:
     reply = chat_reply("[[reply_to_current]]", TO)
     assert (reply.part, reply.error) == (None, NOTHING_LEFT)
+    # Nor is there anything to speak.
+    assert not chat_reply("[[audio_as_voice]]", TO).speaks
 
 
 def test_an_answer_that_was_cut_says_so() -> None:

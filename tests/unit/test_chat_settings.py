@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from domain.chat_settings import MAX_CAP, ChannelChat, ChatSettings
+from domain.chat_settings import MAX_CAP, ChannelChat, ChatSettings, SessionRules
 from domain.queueing import QueueDropPolicy, QueueMode, QueueSettings
 from domain.replies import ReplyToMode, ThreadReplyMode
 from domain.session_messages import QueueOptions
@@ -37,6 +37,25 @@ def test_reply_modes_are_the_channels_or_all_have_one() -> None:
     assert (chat.replies("matrix"), chat.replies("console")) == (ReplyToMode.OFF, ReplyToMode.FIRST)
     assert chat.threads("matrix") == ThreadReplyMode.ALWAYS
     assert chat.threads("console") == ThreadReplyMode.INBOUND
+
+
+@pytest.mark.parametrize("rounds", [0, 21])
+def test_rounds_of_tools_have_bounds(rounds: int) -> None:
+    assert (ChatSettings().tools, ChatSettings(max_tool_rounds=20).max_tool_rounds) == (True, 20)
+    with pytest.raises(ValidationError):
+        ChatSettings(max_tool_rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    ("given", "local", "tools"),
+    [({}, False, True), ({}, True, False), ({"tools": True}, True, True)]
+    + [({"tools": False}, local, False) for local in (False, True)],
+)
+def test_the_local_model_has_tools_where_somebody_says_so(
+    given: dict[str, bool], local: bool, tools: bool
+) -> None:
+    rules = SessionRules.of(ChatSettings(**given), 60, local_model=local)
+    assert (rules.chat.tools, rules.run_timeout_seconds) == (tools, 60)
 
 
 @pytest.mark.parametrize("wrong", [{"cap": 0}, {"cap": 201}, {"debounce_ms": -1}, {"mod": "x"}])

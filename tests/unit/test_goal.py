@@ -261,3 +261,8 @@ def test_the_status_filter() -> None:
     assert parse_status_filter(" Complete ") == "complete"
     error = refusal(lambda: parse_status_filter("x"))
     assert_refused(error, "invalid_field", "status", *GoalStatus)
+
+
+def test_a_refusal_names_what_people_can_ask_for() -> None:
+    error = refusal(lambda: transition("paused", "delay"))
+    assert error.accepted == ["pause", "resume", "complete", "extend", "delete"]

@@ -21,10 +21,12 @@ from domain.goal_state import (
     NextStep,
 )
 from domain.scopes import Route, Scope, ScopeKind
+from domain.trigger_matching import SystemEvent
 from domain.usage import Spent
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+CLOSED = SystemEvent(source="ci", event_type="build.done")
 
 
 def a_book(*, limits: GoalLimits | None = None, **fields: Any) -> GoalBook:
@@ -160,6 +162,16 @@ def test_a_positive_delay_releases_it() -> None:
     assert book.goal.status == GoalStatus.ACTIVE
 
 
+def test_a_positive_delay_between_two_rounds_releases_it_too() -> None:
+    book = a_book()
+    for _ in range(4):
+        iterate(book, NOON, elapsed_seconds=1)
+    book.delay(60, "later", NOON)
+    for _ in range(4):
+        iterate(book, NOON + HOUR, elapsed_seconds=1)
+    assert book.goal.status == GoalStatus.ACTIVE
+
+
 @pytest.mark.parametrize(
     ("how", "pauses"),
     [
@@ -189,8 +201,17 @@ def test_the_number_of_iterations_is_limited_and_counted_anew_after_a_resume() -
     assert book.goal.paused_reason == GoalPausedReason.MAX_ITERATIONS
 
 
+def test_failed_iterations_count_as_others_do() -> None:
+    book = a_book(limits=GoalLimits(max_iterations=2))
+    iterate(book, NOON, IterationEnd.ERROR)
+    assert book.goal.status == GoalStatus.ACTIVE
+    iterate(book, NOON, IterationEnd.ERROR)
+    assert book.goal.paused_reason == GoalPausedReason.MAX_ITERATIONS
+    assert book.goal.next_run_at is None
+
+
 @pytest.mark.parametrize("limit", ["max_tokens_total", "max_cost_micros"])
-@pytest.mark.parametrize("end", [IterationEnd.OK, IterationEnd.TIMEOUT])
+@pytest.mark.parametrize("end", [IterationEnd.OK, IterationEnd.TIMEOUT, IterationEnd.ERROR])
 def test_tokens_and_money_are_limited_whatever_came_of_them(limit: str, end: IterationEnd) -> None:
     book = a_book(limits=GoalLimits.model_validate({limit: 100}))
     iterate(book, NOON, end, spent=Spent(tokens_in=60, tokens_out=39, cost_micros=99))
@@ -229,12 +250,12 @@ def test_a_delay_waits_until_its_time_or_the_deadline() -> None:
 
 def test_an_event_wakes_it_earlier() -> None:
     book = a_book()
-    assert not book.event_came(NOON)
+    assert not book.event_came(CLOSED, NOON)
     book.delay(1800, "the build", NOON, event="ci:build.done")
     assert (book.goal.waiting_for, book.state.wait_event) == (GoalWaiting.EVENT, "ci:build.done")
     book.waits_inside(None, NOON)
     assert book.goal.waiting_for == GoalWaiting.EVENT
-    assert book.event_came(NOON)
+    assert book.event_came(CLOSED, NOON)
     assert book.next_step(NOON).step == NextStep.ITERATE
     book.delay(0, "now", NOON, event="ci:x")
     assert book.goal.waiting_for is None
@@ -365,15 +386,136 @@ def test_without_tools_a_claim_needs_a_second_look() -> None:
 
 def test_a_judge_without_a_verdict_pauses() -> None:
     book = a_book()
-    book.judge_failed("no answer", NOON)
+    book.judge_failed("no answer", Spent(), NOON)
     assert book.goal.paused_reason == GoalPausedReason.JUDGE_ERROR
-    book.judge_failed("again", NOON)
+    book.judge_failed("again", Spent(), NOON)
     (notice,) = book.take_notices()
     assert "no answer" in notice.text
 
 
-def test_progress_is_told_in_order() -> None:
+def test_progress_is_told_in_order_and_not_twice_running() -> None:
+    book = a_book()
+    assert not book.has_news
+    book.begin_iteration("job", NOON)
+    for said in ("half way", " half way\n", "NO_REPLY", "done", "half way"):
+        book.progress(said)
+    assert book.has_news
+    notices = book.take_notices()
+    assert [one.part for one in notices] == [
+        "iteration-1",
+        "progress-2",
+        "progress-3",
+        "progress-4",
+    ]
+    assert [one.text for one in notices[1:]] == ["half way", "done", "half way"]
+    assert [one.is_start for one in notices] == [True, False, False, False]
+    assert not book.has_news
+
+
+def judged_book(**limits: Any) -> GoalBook:
+    """A goal whose claim waits for the judge, between two iterations."""
+    book = a_book(limits=GoalLimits(**limits))
+    book.begin_iteration("job", NOON)
+    assert book.claim(claim(proven=True), NOON, judged=True) == ClaimAnswer.JUDGE
+    book.end_iteration(IterationEnded(end=IterationEnd.OK, elapsed_seconds=300), NOON)
+    book.take_notices()
+    return book
+
+
+COST = Spent(tokens_in=3, tokens_out=4, cost_micros=5)
+
+
+def test_a_claim_is_put_to_the_judge_before_anything_else_but_the_deadline() -> None:
+    book = judged_book()
+    book.delay(3600, "whatever", NOON)
+    assert book.next_step(NOON).step == NextStep.JUDGE
+    assert book.next_step(NOON + 48 * HOUR).step == NextStep.WRAP_UP
+    book.judge_agreed(COST, NOON)
+    assert (book.goal.status, book.state.spent) == (GoalStatus.COMPLETE, COST)
+    assert (book.state.summary, book.state.judged) == ("done", 1)
+
+
+def test_a_claim_that_the_judge_refuses_is_answered_in_the_next_round() -> None:
+    book = judged_book()
+    book.judge_refused(" the tests fail ", COST, NOON)
+    assert book.next_step(NOON).step == NextStep.ITERATE
+    for end, left in ((IterationEnd.INTERRUPTED, "the tests fail"), (IterationEnd.OK, "")):
+        assert book.state.judge_note == "the tests fail"
+        iterate(book, NOON, end)
+        assert book.state.judge_note == left
+    book = judged_book(max_tokens_total=7)
+    book.judge_refused("", COST, NOON)
+    assert book.state.judge_note == "no reason given"
+    assert book.goal.paused_reason == GoalPausedReason.BUDGET
+
+
+def test_a_judge_nobody_can_pay_pauses_and_the_claim_waits() -> None:
+    book = judged_book()
+    book.judge_unpaid(COST, NOON)
+    assert book.goal.paused_reason == GoalPausedReason.BUDGET
+    book.judge_unpaid(COST, NOON)
+    book.resume(NOON)
+    assert (book.next_step(NOON).step, book.state.judged) == (NextStep.JUDGE, 0)
+
+
+def test_a_look_without_a_result_only_costs() -> None:
+    book = judged_book()
+    book.judge_stopped(COST)
+    assert (book.state.spent, book.state.judged) == (COST, 0)
+    assert book.next_step(NOON).step == NextStep.JUDGE
+
+
+def test_a_parked_look_stays_parked_whatever_is_said_meanwhile() -> None:
+    book = judged_book()
+    book.waits_inside(GoalWaiting.SYSTEM_PAUSED, NOON)
+    book.pause(NOON)
+    assert book.goal.waiting_for == GoalWaiting.SYSTEM_PAUSED
+    book.resume(NOON)
+    assert book.goal.waiting_for == GoalWaiting.SYSTEM_PAUSED
+    book.waits_inside(None, NOON)
+    assert book.goal.waiting_for is None
+
+
+def test_a_rest_set_in_a_parked_iteration_is_what_is_left_of_it() -> None:
     book = a_book()
     book.begin_iteration("job", NOON)
-    book.progress("half way")
-    assert [one.part for one in book.take_notices()] == ["iteration-1", "progress-2"]
+    book.waits_inside(GoalWaiting.SYSTEM_PAUSED, NOON)
+    book.delay(3600, "why", NOON, "ci:done")
+    book.end_iteration(IterationEnded(end=IterationEnd.CANCELLED), NOON)
+    assert book.goal.waiting_for == GoalWaiting.EVENT
+
+
+def test_what_a_judge_says_of_a_goal_that_has_ended_only_costs() -> None:
+    for say in ("judge_agreed", "judge_refused", "judge_failed"):
+        book = judged_book()
+        book.complete(NOON, "By hand.")
+        getattr(book, say)(*([] if say == "judge_agreed" else ["no"]), COST, NOON)
+        assert (book.state.summary, book.state.spent) == ("By hand.", COST)
+
+
+def test_a_change_of_status_is_told_once() -> None:
+    book = a_book()
+    book.pause(NOON)
+    book.pause(NOON)
+    book.resume(NOON)
+    book.complete(NOON)
+    told_events = [event.event_type for event in book.take_events()]
+    assert told_events == ["goal.paused", "goal.completed"]
+    assert book.take_events() == []
+
+
+@pytest.mark.parametrize("say", ["pause", "complete", "delay", "wait", "resume"])
+def test_what_an_iteration_waits_for_is_not_the_goals_rest(say: str) -> None:
+    book = a_book()
+    book.begin_iteration("job", NOON)
+    book.waits_inside(GoalWaiting.APPROVAL, NOON)
+    {
+        "pause": lambda: book.pause(NOON),
+        "complete": lambda: book.complete(NOON),
+        "resume": lambda: book.resume(NOON),
+        "delay": lambda: book.delay(3600, "why", NOON),
+        "wait": lambda: book.delay(3600, "why", NOON, "ci:done"),
+    }[say]()
+    assert book.goal.waiting_for == GoalWaiting.APPROVAL
+    book.waits_inside(None, NOON)
+    assert book.goal.waiting_for == (GoalWaiting.EVENT if say == "wait" else None)

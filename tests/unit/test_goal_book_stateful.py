@@ -23,8 +23,11 @@ from domain.goal_state import (
     IterationEnded,
     NextStep,
 )
+from domain.trigger_matching import SystemEvent
 from domain.usage import Spent
 from tests.unit.test_goal_book import NOON, a_book
+
+DONE = SystemEvent(source="ci", event_type="done")
 
 
 class GoalUnderWay(RuleBasedStateMachine):
@@ -46,6 +49,12 @@ class GoalUnderWay(RuleBasedStateMachine):
         action, arguments = calls[0], calls[1:]
         assert callable(action)
         goal = self.book.goal
+        if before.deleted:
+            with pytest.raises(DomainError) as caught:
+                action(*arguments)
+            assert (caught.value.kind, caught.value.field) == (ErrorKind.NOT_FOUND, "goal")
+            assert self.book.state == before
+            return False
         try:
             expected = str(transition(goal.status, event, goal.thread_id is not None))
         except DomainError:
@@ -82,11 +91,16 @@ class GoalUnderWay(RuleBasedStateMachine):
     @rule()
     def event_comes(self) -> None:
         waited = self.book.goal.waiting_for == GoalWaiting.EVENT
-        assert self.book.event_came(self.now) == waited
+        assert self.book.event_came(DONE, self.now) == waited
 
     @rule(hours=st.integers(1, 100))
     def extend(self, hours: int) -> None:
         self.attempt("extend", self.book.extend, hours * 3600, self.now)
+
+    @precondition(lambda self: self.book.goal.iteration > 4)
+    @rule()
+    def delete(self) -> None:
+        self.book.delete(self.now)
 
     @rule(proven=st.booleans())
     def claim(self, proven: bool) -> None:
@@ -140,7 +154,7 @@ class GoalUnderWay(RuleBasedStateMachine):
             case NextStep.TIME_OUT:
                 book.time_out(now)
             case NextStep.CLOSE:
-                assert is_terminal(book.goal.status)
+                assert book.state.deleted or is_terminal(book.goal.status)
             case NextStep.WAIT:
                 deadline = book.goal.deadline_at
                 assert deadline is not None

@@ -14,6 +14,7 @@ from domain.goal_prompts import (
     VARIABLES,
     check_template,
     goal_prompt,
+    with_judge_note,
 )
 from domain.goal_record import Goal
 from domain.scopes import Route, Scope, ScopeKind
@@ -70,6 +71,13 @@ def test_without_a_deadline_it_is_not_set() -> None:
     goal = GOAL.model_copy(update={"deadline_at": None, "created_at": None})
     text = goal_prompt("{{deadline}} {{remaining}} {{elapsed}}", goal, NOON, "UTC")
     assert text == "not set not set 0s"
+
+
+def test_a_refused_claim_is_answered_in_the_prompt() -> None:
+    assert with_judge_note("Go on.", "") == "Go on."
+    assert with_judge_note("Go on.", "the tests fail").endswith(
+        "\n\nThe judge did not agree that the goal is reached: the tests fail"
+    )
 
 
 @pytest.mark.parametrize("blank", ["", " \n"])

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.history import MAX_TURNS, NO_OUTPUT, NO_RESULT, conversation, newest_turns
+from domain.history import (
+    MAX_TURNS,
+    NO_OUTPUT,
+    NO_RESULT,
+    NOT_DECIDED,
+    UNASKED,
+    conversation,
+    newest_turns,
+)
 from domain.message_text import estimate_message_tokens
 from domain.messages import Message, Role
 from domain.threads import ThreadMessage
@@ -64,6 +72,11 @@ class TestConversation:
         messages = told(called("a", "b"), result("b", "2"), result("a", "1"))
         assert [message["content"] for message in messages[1:]] == ["1", "2"]
 
+    def test_an_open_call_may_be_said_to_wait_for_a_person(self) -> None:
+        messages = [called("a", "b"), result("b"), said("user", "What is up?", 2)]
+        told = [item.message["content"] for item in conversation(messages, NOT_DECIDED)]
+        assert told == [None, NOT_DECIDED, "done", "What is up?"]
+
     def test_a_result_moves_in_front_of_what_was_said_meanwhile(self) -> None:
         messages = conversation([called("a"), said("user", "hurry", 2), result("a", sequence=3)])
         assert [item.message["role"] for item in messages] == ["assistant", "tool", "user"]
@@ -97,6 +110,23 @@ class TestConversation:
         assert told(said("assistant", "text", tool_calls=[call])) == [
             {"role": "assistant", "content": "text"}
         ]
+
+    def test_nobody_speaks_twice_in_a_row_because_a_routine_did(self) -> None:
+        routine = said("assistant", "It rains.")
+        answer = said("assistant", "Yes.", llm_call_id="c")
+        messages = told(routine, said("user", "Wet?"), answer, routine, said("user", "Still?"))
+        assert [message["content"] for message in messages] == [
+            UNASKED,
+            "It rains.",
+            "Wet?",
+            "Yes.",
+            UNASKED,
+            "It rains.",
+            "Still?",
+        ]
+        # What a compaction has left to begin with is nobody's.
+        assert told(answer) == [{"role": "assistant", "content": "Yes."}]
+        assert roles(said("user", "?"), routine) == ["user", "assistant"]
 
     def test_a_result_that_names_no_call_is_left_out(self) -> None:
         assert roles(called("a"), said("tool", "x", tool_calls=[{"id": None}])) == [

@@ -17,21 +17,26 @@ from domain.inbox_turns import (
     mark_kept,
     rows_to_keep,
 )
+from domain.lease_queue import KEPT_BYTES as LEASE_BYTES
+from domain.lease_queue import LeaseQueue
+from domain.lease_queue_state import LeaseKind, LeaseQueueState, RequestLease
 from domain.queueing import QueueDropPolicy, QueueMode
 from domain.session_messages import MAX_TEXT_BYTES, MessageDecision, QueueOptions
 from domain.session_requests import SessionState
-from tests.support.inboxes import KEY, Desk, inbound
+from tests.support.inboxes import KEY, START, Desk, inbound
 
 # What weighs most in JSON of all that a text may hold.
 HEAVY = "\x01"
 
 
-def _size(desk: Desk) -> int:
+def _size(desk: Desk, leases: LeaseQueueState | None = None) -> int:
     """Of the state that goes through continue-as-new: what has ended is written before."""
     while rows := rows_to_keep(desk.state, KEY):
         mark_kept(desk.state, rows)
     desk.state.settled = []
-    state = SessionState(key=KEY, inbox=desk.state, rules=desk.rules)
+    state = SessionState(
+        key=KEY, inbox=desk.state, rules=desk.rules, leases=leases or LeaseQueueState()
+    )
     found = state.model_dump_json()
     assert SessionState.model_validate_json(found) == state
     return len(found.encode())
@@ -54,7 +59,8 @@ def test_the_state_of_a_busy_session_is_far_below_512_kib(cap: int) -> None:
     assert _size(desk) < 400 * 1024
 
 
-def test_the_state_stays_below_400_kib_with_all_of_it_as_large_as_can_be() -> None:
+def _full() -> Desk:
+    """An inbox with all of it as large as can be."""
     desk = Desk(settings={"cap": 200})
     # Turns of many messages with long ids, ended with the heaviest answers.
     for turn in range(12):
@@ -76,6 +82,11 @@ def test_the_state_stays_below_400_kib_with_all_of_it_as_large_as_can_be() -> No
             digest="d" * 64,
         )
     desk.end(text=HEAVY * 30_000)
+    return desk
+
+
+def test_the_state_stays_below_400_kib_with_all_of_it_as_large_as_can_be() -> None:
+    desk = _full()
     state = desk.state
     about = sum(item.about_bytes for item in state.waiting)
     lines = sum(json_bytes(line) for line in state.lines)
@@ -88,6 +99,31 @@ def test_the_state_stays_below_400_kib_with_all_of_it_as_large_as_can_be() -> No
     # What ended since the last message came is still to be forgotten.
     assert 0.9 * KEPT_BYTES < ended <= KEPT_BYTES + 2_000
     assert _size(desk) < 400 * 1024
+
+
+def test_a_full_session_with_a_full_queue_for_it_stays_below_512_kib() -> None:
+    leases = LeaseQueue(LeaseQueueState())
+    now = START
+
+    def ask(number: int, kind: LeaseKind) -> str:
+        owner = f"routine-run/{'r' * 63}/e-{number:032}"
+        request = RequestLease(
+            owner=owner, request_id=f"{owner}:1", kind=kind, lease_seconds=4_000, checked=True
+        )
+        leases.request(request, now)
+        return owner
+
+    # Far more runs than one routine may have have come and gone, and as many wait for a user.
+    for number in range(300):
+        leases.release(ask(number, LeaseKind.AUTOMATION), now)
+    for number in range(300, 401):
+        ask(number, LeaseKind.AUTOMATION)
+    ask(401, LeaseKind.USER)
+    state = leases.state
+    assert (len(state.holders), len(state.waiting), len(state.interrupts)) == (1, 101, 1)
+    remembered = sum(len(one.model_dump_json().encode()) for one in state.remembered)
+    assert 0.5 * LEASE_BYTES < remembered <= LEASE_BYTES
+    assert _size(_full(), state) < 512 * 1024
 
 
 def test_large_messages_make_room_for_themselves() -> None:

@@ -5,20 +5,24 @@ from datetime import datetime, timedelta
 from ulid import ULID
 
 from domain.inbound_records import MessageFate
-from domain.inbox_state import InboxState
+from domain.inbox_state import EndedTurn, InboxState
 from domain.inbox_turns import (
     KEEP_BYTES_AT_ONCE,
     KEPT_TEXT_CHARS,
     KEPT_TURNS,
+    amend_turn,
     cancel_turn,
+    is_commanded,
     is_due,
     mark_kept,
+    may_use_tools,
     rows_to_keep,
+    turn_records,
     unsteer,
 )
 from domain.queueing import QueueMode
 from domain.scopes import Route
-from domain.session_messages import InboundMessage
+from domain.session_messages import InboundMessage, QueueOptions
 from domain.session_requests import (
     AskTurn,
     SessionState,
@@ -311,3 +315,82 @@ def test_ids_of_turns_are_ulids_in_the_order_of_time() -> None:
     assert first < later
     assert ULID.from_str(first.rpartition("-")[2]).datetime == at
     assert later.endswith("0" * 16)
+
+
+def test_what_the_model_has_heard_is_not_said_again() -> None:
+    desk = Desk()
+    desk.send("a")
+    desk.in_mode(QueueMode.STEER, "b", "c")
+    assert desk.text() == "text of a\n\ntext of b\n\ntext of c"
+    assert desk.text(heard=0) == "text of b\n\ntext of c"
+    assert desk.text(heard=1) == "text of c"
+    assert desk.text(heard=2) == ""
+
+
+def test_tools_are_for_those_who_may_command() -> None:
+    desk = Desk()
+    desk.send("a")
+    turn = desk.state.turn
+    assert turn is not None
+    assert may_use_tools(turn)
+    desk.send("b", options=QueueOptions(mode=QueueMode.STEER), command_authorized=False)
+    assert not may_use_tools(turn)
+    # What only tells of dropped messages answers nobody.
+    assert not may_use_tools(turn.model_copy(update={"items": [], "steered": []}))
+
+
+def test_words_of_somebody_who_may_not_command_lend_no_tools_when_they_are_summed_up() -> None:
+    desk = Desk(settings={"cap": 1, "drop": "summarize", "debounce_ms": 0})
+    desk.send("a")
+    desk.send("b", command_authorized=False)
+    desk.send("c")
+    desk.travel()
+    desk.end()
+    desk.take()
+    turn = desk.state.turn
+    assert turn is not None
+    assert "text of b" in desk.text()
+    assert not may_use_tools(turn)
+    assert is_commanded(turn)
+    # The next summary is another's.
+    desk.send("e")
+    desk.send("f")
+    desk.end()
+    desk.take()
+    turn = desk.state.turn
+    assert turn is not None
+    assert "text of e" in desk.text()
+    assert may_use_tools(turn)
+
+
+def test_nobody_attends_a_heartbeat() -> None:
+    desk = Desk()
+    desk.send("a", is_heartbeat=True)
+    turn = desk.state.turn
+    assert turn is not None
+    assert not may_use_tools(turn)
+    assert is_commanded(turn)
+
+
+def test_a_turn_that_ended_otherwise_than_it_seemed_is_amended() -> None:
+    desk = Desk()
+    desk.send("a")
+    turn = desk.state.turn
+    assert turn is not None
+    before = desk.end()
+    desk.send("b")
+    desk.end()
+    rows = turn_records(KEY, turn, TurnStatus.FAILED, desk.now, "refused")
+    failed = EndedTurn(
+        turn_id=turn.turn_id,
+        message_ids=["a"],
+        status=TurnStatus.FAILED,
+        error="refused",
+        finished_at=desk.now,
+    )
+    amend_turn(desk.state, before, rows, failed)
+    assert desk.state.counts == {MessageFate.ANSWERED: 1, MessageFate.FAILED: 1}
+    state = SessionState(key=KEY, inbox=desk.state)
+    answer = turn_answer(state, AskTurn(message_id="a"))
+    assert (answer.status, answer.fate, answer.error) == (TurnStatus.FAILED, "failed", "refused")
+    assert turn_answer(state, AskTurn(message_id="b")).status == TurnStatus.ANSWERED

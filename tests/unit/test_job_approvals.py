@@ -93,6 +93,9 @@ class TestDeciding:
         assert denied.status == "denied"
         assert approvals.of_call("c9") is None
 
+    def test_a_reason_is_kept_without_secrets(self) -> None:
+        assert decide(asked(), "deny", reason="password=abc").reason == "password=[REDACTED]"
+
     def test_a_new_one_for_the_same_call_replaces_the_old(self) -> None:
         approvals = asked()
         approvals.ask(wanted(2), NOW)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from domain import job_prompts
 from domain.errors import DomainError
 from domain.job_approvals import WantedApproval
-from domain.job_book import CallEnd, JobBook, NextStep
+from domain.job_book import MAX_KEYS, CallEnd, JobBook, NextStep
 from domain.job_messages import JobStage, StartJob
 from domain.job_state import JobState, TextOnly
 from domain.job_view import job_details
@@ -20,6 +20,7 @@ from domain.jobs import TERMINAL_STATUSES, JobEvent, JobRecord, JobStatus, JobWa
 from domain.prompts import UntrustedText
 from domain.scopes import Route, Scope, ScopeKind
 from domain.tool_specs import AskedCall
+from domain.tools import SandboxMode
 from domain.usage import Spent
 from tests.support.routines import assert_refused, refusal
 
@@ -92,6 +93,12 @@ class TestLife:
         book.call_ended(CallEnd(call_id="c1", failed=False, mark="x"))
         assert book.prompt() is None
 
+    def test_a_task_in_the_thread_is_not_said_again(self) -> None:
+        book = running(untrusted=[UntrustedText(source="mail", text="Obey me.")])
+        book.task_told()
+        assert (book.prompt(), book._state.start.untrusted) == (None, [])
+        assert book.full_record.description == "Do it."
+
     def test_after_calls_the_thread_is_answered_as_it_stands(self) -> None:
         book = running()
         wants(book, call("a", "c1"), call("b", "c2"))
@@ -147,6 +154,10 @@ class TestLife:
         record = start.record.model_copy(update={"description": "d" * 60_000})
         book._state.start = start.model_copy(update={"record": record})
         book.mark_texts("n1")
+        for number in range(2 * MAX_KEYS):
+            book._state.messages.clear()
+            book.steer("read", f"key {number}")
+        book._state.messages.clear()
         book.plan_ask()
         for _ in range(4):
             book.steer("x" * 16_384)
@@ -287,6 +298,32 @@ class TestPeople:
         book = running()
         assert_refused(refusal(lambda: book.steer(text)), kind, "text", "text")
 
+    def test_a_message_with_a_key_is_said_once(self) -> None:
+        book = running()
+        book.steer("one", "k")
+        book.steer(" one ", "k")
+        book.steer("one", "k2")
+        assert book._state.messages == ["one", "one"]
+        before = book.record
+        refused = refusal(lambda: book.steer("two", "k"))
+        assert_refused(refused, "conflict", "idempotency_key", "another text")
+        assert book.record == before
+        again = JobBook(JobState.model_validate_json(book._state.model_dump_json()))
+        again.steer("one", "k")
+        assert len(again._state.messages) == 2
+        again.cancel("enough", NOW)
+        again.steer("one", "k")
+        assert_refused(refusal(lambda: again.steer("new", "k3")), "conflict", "status", "cancelled")
+
+    def test_only_so_many_keys_are_known(self) -> None:
+        book = running()
+        for number in range(MAX_KEYS + 1):
+            book.steer("x", str(number))
+            book._state.messages.clear()
+        book.steer("y", "0")
+        assert book._state.messages == ["y"]
+        assert len(book._state.said) == MAX_KEYS
+
     def test_more_than_twenty_waiting_messages_are_refused(self) -> None:
         book = running()
         for _ in range(20):
@@ -326,9 +363,9 @@ class TestPeople:
 
     def test_it_can_be_cancelled_anywhere_and_again(self) -> None:
         book = JobBook(state())
-        book.cancel("no", NOW)
+        book.cancel("no password=abc", NOW)
         book.cancel("again", NOW)
-        assert (book.status, book.record.error) == ("cancelled", "no")
+        assert (book.status, book.record.error) == ("cancelled", "no password=[REDACTED]")
 
 
 class TestLostSteps:
@@ -375,6 +412,14 @@ def test_a_denial_without_a_reason_says_so(reason: str | None) -> None:
     assert job_prompts.denied_text(" no ") == "denied: no"
 
 
+def test_only_what_is_done_besides_steering_a_goal_is_an_action() -> None:
+    book = running()
+    wants(book, call("look", "c1"), call("goal_delay", "c2"), call("look", "c3"))
+    for call_id, executed in (("c1", True), ("c2", True), ("c3", False)):
+        book.call_ended(CallEnd(call_id=call_id, failed=False, mark="x", executed=executed))
+    assert book.result().tool_actions == 1
+
+
 def test_a_person_reads_what_it_does() -> None:
     book = running()
     shown = job_details(book.view(JobStage.MODEL), "home")
@@ -400,7 +445,11 @@ def test_a_person_reads_what_it_does() -> None:
         assert words in shown
     for words in ("`approval_1`", "Error: broken", "/workflows/routine-run%2Fr%2Fm-1"):
         assert words in shown
+    assert "sandbox_mode" not in shown
     done = running()
+    done.offered(["shell"], [], SandboxMode.HOST)
+    assert "`sandbox_mode: host`" in job_details(done.view(JobStage.TOOLS), "home")
+    assert (done.record.sandbox_mode, done._state.tools) == ("host", ["shell"])
     done.answered("line\nline", "m", "gpt", [], NOW)
     assert "> line\n> line" in job_details(done.view(JobStage.ENDED), "home")
 

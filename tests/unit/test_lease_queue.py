@@ -254,6 +254,28 @@ class TestLettingGo:
         assert queue.queue.lose("c", queue.now)
         assert queue.ask("c") == queued(1, LeaseEnd.LOST)
 
+    def test_a_request_that_comes_after_its_withdrawal_is_void(self) -> None:
+        queue = Queue()
+
+        assert not queue.queue.release("a", queue.now, "a-1")
+        assert not queue.queue.release("a", queue.now, "a-1")
+        assert queue.ask("a") == LeaseAnswer(
+            decision=LeaseDecision.QUEUED, ended=LeaseEnd.WITHDRAWN
+        )
+        assert (queue.holders, queue.waiting) == ([], [])
+        assert len(queue.queue.state.remembered) == 1
+        token = queue.ask("a", again="2").token
+        assert token is not None
+        assert LeaseRef(owner="a", token=token).request_id == "a-2"
+
+    def test_a_withdrawal_that_names_a_request_ends_what_its_owner_has(self) -> None:
+        queue = Queue()
+        queue.hold("a")
+
+        assert queue.queue.release("a", queue.now, "a-1")
+        assert queue.holders == []
+        assert queue.ask("a").ended == LeaseEnd.RELEASED
+
     def test_a_grant_that_did_not_go_out_is_taken_back(self) -> None:
         queue = Queue()
         queue.hold("a")

@@ -67,3 +67,12 @@ def test_all_of_it_is_shown_once(text: str, cuts: list[int]) -> None:
 def test_no_character_is_shown_twice(had: int) -> None:
     reply = LiveReply(had)
     assert reply.grown(0, "abc") + reply.rest("abcde") == "abcde"[had:]
+
+
+def test_what_was_said_before_a_call_of_a_tool_is_not_the_beginning_of_the_answer() -> None:
+    reply = LiveReply()
+    assert reply.grown(0, "Let me look.") == "Let me look."
+    assert reply.rest("It is five o'clock.") == "It is five o'clock."
+    reply = LiveReply()
+    assert reply.grown(0, "It  is five") == "It  is five"
+    assert reply.rest("It is five o'clock.") == " o'clock."

@@ -50,6 +50,13 @@ class TestReading:
         assert found.problems == []
         assert [manifest.body for manifest in found.manifests] == [BODY]
 
+    def test_the_goals_of_an_export_are_counted(self, tmp_path: Path) -> None:
+        export = {"version": 1, "routines": [BODY], "goals": [{"id": "goal_1"}]}
+        found = read_manifests([written(tmp_path, "export.json", json.dumps(export))])
+
+        assert found.problems == []
+        assert (len(found.manifests), found.goals) == (1, [{"id": "goal_1"}])
+
     def test_only_what_json_can_say(self) -> None:
         text = (
             "at: 2027-01-01T00:00:00Z\nday: 2027-01-01\noctal: 010\ntime: 12:30\nnorway: no\n"
@@ -129,7 +136,7 @@ class TestRefusals:
             ("e.json", '{"routines": []}', "version", "must be 1"),
             ("e.json", '{"version": 1, "routines": {}}', "routines", "list"),
             ("e.json", '{"version": 1, "routines": [1]}', "routines[0]", "object"),
-            ("e.json", '{"version": 1, "routines": [], "goals": [{}]}', "goals", "empty"),
+            ("e.json", '{"version": 1, "routines": [], "goals": {}}', "goals", "list of goals"),
             ("e.json", '{"version": 1, "routines": [], "x": 1}', "x", "version"),
         ],
     )

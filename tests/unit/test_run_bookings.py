@@ -144,12 +144,20 @@ class TestAdmission:
     def test_it_is_never_early(self) -> None:
         assert Bookings().begin("m-1", occurred_at=NOW + HALF_HOUR).late_seconds == 0
 
-    def test_a_job_holds_no_session_and_has_a_time_of_its_own(self) -> None:
+    @pytest.mark.parametrize(
+        ("route", "said_in"),
+        [(None, "chat_id:oc_x"), ({"receive_id_type": "chat_id", "receive_id": "oc_y"}, "")],
+    )
+    def test_a_job_works_in_no_session_and_has_a_time_of_its_own(
+        self, route: dict[str, str] | None, said_in: str
+    ) -> None:
         action = {"type": "full_job", "title": "t", "description": "d"}
-        booked = Bookings(action=action, prompt=..., session_key="chat_id:oc_x")
+        notify = {"notify": {"route": route}} if route else {}
+        booked = Bookings(action=action, prompt=..., session_key="chat_id:oc_x", **notify)
         verdict = booked.begin("m-1")
         assert verdict.definition is not None
-        assert verdict.definition.session_key == ""
+        # Its result is said in the chat, unless it goes elsewhere.
+        assert (verdict.definition.session_key, verdict.definition.result_session) == ("", said_in)
         assert verdict.definition.run_timeout_seconds == 3600
         assert booked.state.routine.run_count == 1
 

@@ -2,13 +2,21 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from domain.admission import Decision, RunMark
 from domain.lease_queue import LeaseQueue
 from domain.lease_queue_state import LeaseKind, RequestLease
 from domain.routine import RunState
 from domain.runs import RunStatus
+from domain.scopes import Scope, ScopeKind
 from domain.session import gate_key
-from domain.session_requests import SessionState, session_queue, session_view
+from domain.session_requests import (
+    SessionState,
+    session_queue,
+    session_thread_id,
+    session_view,
+)
 from tests.support.bookings import Bookings
 
 NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
@@ -67,3 +75,20 @@ def test_a_run_that_was_not_let_in_frees_its_place() -> None:
     assert booked.state.open_runs == {}
     assert booked.kept.status == RunStatus.SKIPPED
     assert (booked.state.routine.run_count, booked.state.routine.run_state) == (0, RunState.IDLE)
+
+
+def test_a_scope_is_read_from_its_text() -> None:
+    for scope in (Scope(kind=ScopeKind.USER, id="me"), Scope(kind=ScopeKind.CHAT, id="oc:1")):
+        assert Scope.of_text(scope.text) == scope
+    with pytest.raises(ValueError, match="nobody"):
+        Scope.of_text("nobody")
+
+
+def test_a_conversation_knows_whose_goal_may_wait_for_it() -> None:
+    state = SessionState(key="oc_1|thread:2")
+    assert state.goal_scope == Scope(kind=ScopeKind.CHAT, id="oc_1|thread:2")
+    state.inbox.scope = Scope(kind=ScopeKind.CHAT, id="oc_1")
+    assert state.goal_scope == Scope(kind=ScopeKind.CHAT, id="oc_1|thread:2")
+    assert state.thread_id == session_thread_id(state.inbox.scope, "oc_1|thread:2|message:3")
+    state.inbox.scope = Scope(kind=ScopeKind.USER, id="me")
+    assert state.goal_scope == state.inbox.scope

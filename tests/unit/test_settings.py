@@ -16,6 +16,7 @@ from client.settings.schema import SettingsSchema
 from client.settings.sections import ContextSettings
 from domain.channels import FileChannel, WebhookChannel
 from domain.errors import DomainError, ErrorKind
+from domain.goal_prompts import CONTINUE_TEMPLATE, TIMEOUT_TEMPLATE
 from domain.model_chain import ToolCallStyle
 
 NOTHING: Mapping[str, str] = {}
@@ -55,6 +56,10 @@ def test_the_names_and_defaults_of_the_specification(
     assert found.watchdog_grace_seconds == 120
     assert found.watchdog_cooldown_seconds == 1800
     assert found.allow_automation is True
+    assert (found.goal_deadline, found.fast_loop_limit, found.fast_loop_seconds) == ("48h", 5, 180)
+    assert (found.goal_no_progress_limit, found.goal_max_iterations) == (3, None)
+    assert found.goal_prompt_continue == CONTINUE_TEMPLATE
+    assert found.goal_prompt_timeout == TIMEOUT_TEMPLATE
     assert found.context == ContextSettings()
     assert found.temporal.target == "127.0.0.1:7233"
     assert found.temporal.ui_url == "http://127.0.0.1:8233"
@@ -195,6 +200,9 @@ def test_anchors_are_followed(tmp_path: Path) -> None:
         ("allow_automation: 1", "allow_automation", ["true or false", "1"]),
         ("default_timezone: Mars/Base", "default_timezone", ["IANA", "Mars/Base"]),
         ("default_timezone: europe/berlin", "default_timezone", ["'Europe/Berlin'?"]),
+        ("goal_deadline: 2161h", "goal_deadline", ["48h", "2160h", "'2161h'"]),
+        ('goal_prompt_continue: "{{goal}}"', "goal_prompt_continue", ["'goal'", "now, deadline"]),
+        ('goal_prompt_timeout: "{{objective"', "goal_prompt_timeout", ["braces", "remaining"]),
         ("budget_usd_per_day: 0", "budget_usd_per_day", ["> 0"]),
         ("budget_usd_per_day: 0.0000001", "budget_usd_per_day", ["USD", "6 decimals"]),
         ("budget_usd_per_day: 1000001", "budget_usd_per_day", ["USD", "1000000"]),
@@ -466,7 +474,8 @@ def test_a_bad_variable_is_named(
     assert (error.kind.value, error.field) == (kind, field)
     for word in [*words, f"({variable})"]:
         assert word in error.message
-    assert len(error.message) < 1000
+    # Names of all settings, at most.
+    assert len(error.message) < 1300
 
 
 # ---- models

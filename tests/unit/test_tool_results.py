@@ -1,9 +1,12 @@
 """What a model is told of a call."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from domain.approvals import Approval
 from domain.redaction import redact
-from domain.standing_grants import grant_id
+from domain.standing_grants import grant_id, granted_by
 from domain.tool_results import (
     data_block,
     masked_texts,
@@ -88,3 +91,21 @@ def test_a_call_without_answer_tells_the_model_to_check() -> None:
 
 def test_a_grant_is_for_one_version() -> None:
     assert grant_id("brief", "shell", "2/a") == "brief/shell/2/a"
+
+
+@pytest.mark.parametrize("who", ["ann", None])
+def test_what_is_allowed_for_good_is_the_tool_in_its_version(who: str | None) -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    approval = Approval(
+        id="approval_1",
+        tool="shell",
+        version="2/a",
+        scope="user:me",
+        digest="d",
+        requested_at=at,
+        expires_at=at,
+        decided_by=who,
+    )
+    grant = granted_by(approval, "brief", at)
+    assert (grant.id, grant.granted_by) == ("brief/shell/2/a", who or "")
+    assert (grant.routine_id, grant.tool, grant.version) == ("brief", "shell", "2/a")

@@ -21,7 +21,7 @@ from domain.identifiers import LLM_QUEUE, TOOLS_QUEUE
 from domain.scopes import Scope, ScopeKind
 from domain.threads import Thread, ThreadKind
 from domain.tool_specs import AskedCall, ToolCaller
-from tests.support.harness import running_harness, running_server
+from tests.support.harness import Harness, running_harness, running_server, until
 from workflows.model_calls import ModelCalls
 from workflows.tool_rounds import ToolRounds
 
@@ -140,3 +140,136 @@ async def test_nothing_follows_what_was_told_to_end(
         await rounds.signal(Rounds.stop)
         assert await rounds.result() == 5, "what it spent is counted"
     assert (stubborn.models, stubborn.tools) == (1, tools)
+
+
+async def test_an_offer_that_comes_with_the_order_to_end_is_not_followed(tmp_path: Path) -> None:
+    thread = Thread(
+        id="t",
+        scope="user:me",
+        session_key="",
+        kind=ThreadKind.ROUTINE,
+        created_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    tools = Stubborn("none")
+    async with (
+        running_server(tmp_path) as server,
+        running_harness(tmp_path / "tickless", server, queues=()) as harness,
+    ):
+
+        def works() -> Worker:
+            return Worker(
+                harness.client,
+                task_queue="rounds",
+                workflows=[Rounds],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            )
+
+        async def happened(kind: str) -> None:
+            async def found() -> bool:
+                return kind in await harness.events("rounds")
+
+            await until(found, kind)
+
+        async with works():
+            rounds = await harness.client.start_workflow(
+                Rounds.run, CallModel(thread=thread), id="rounds", task_queue="rounds"
+            )
+            await happened("ACTIVITY_TASK_SCHEDULED")
+        async with Worker(harness.client, task_queue=TOOLS_QUEUE, activities=[tools.offer_tools]):
+            await happened("ACTIVITY_TASK_COMPLETED")
+        # Nobody serves the workflow: it hears of both at once.
+        await rounds.signal(Rounds.stop)
+        async with works():
+            assert await rounds.result() == 0
+        assert "call_model" not in await _scheduled(harness)
+
+
+async def _scheduled(harness: Harness) -> list[str]:
+    """The activities that the rounds have asked for."""
+    history = await harness.client.get_workflow_handle("rounds").fetch_history()
+    events = [event.activity_task_scheduled_event_attributes for event in history.events]
+    return [event.activity_type.name for event in events if event.activity_id]
+
+
+@workflow.defn(name="Resumes")
+class Resumes:
+    """Rounds that are told to end, and go on later."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    @workflow.run
+    async def run(self, request: CallModel) -> str:
+        calls = ModelCalls(budget=timedelta(seconds=30))
+        caller = ToolCaller(caller="api", scope=Scope(kind=ScopeKind.USER, id="me"))
+        rounds = ToolRounds(calls, caller, max_rounds=3)
+        work = asyncio.create_task(rounds.answer(request, "ask"))
+        await workflow.wait_condition(lambda: self._stopped)
+        work.cancel()
+        await workflow.wait([work])
+        assert work.cancelled()
+        return (await rounds.answer(request, "ask again")).text
+
+    @workflow.signal
+    def stop(self) -> None:
+        self._stopped = True
+
+
+class Late(Stubborn):
+    """A model whose first answer comes when nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL)
+        self.prompts: list[str | None] = []
+
+    @activity.defn(name="call_model")
+    async def call_model(self, request: CallModel) -> ModelAnswer:
+        self.prompts.append(request.prompt)
+        if self.models == 0:
+            return await super().call_model(request)
+        return ModelAnswer(
+            text="Paid.", message_id="n", model="first", provider="p", elapsed_seconds=0, attempts=1
+        )
+
+    @activity.defn(name="dispatch_tool")
+    async def dispatch_tool(self, request: DispatchTool) -> ToolOutcome:
+        self.tools.append(request.call.id)
+        return ToolOutcome(call_id=request.call.id, tool="pay", status=CallStatus.OK)
+
+
+async def test_an_answer_that_came_too_late_is_gone_on_with(tmp_path: Path) -> None:
+    """It is in the thread with what it answers, so neither is asked for again."""
+    thread = Thread(
+        id="t",
+        scope="user:me",
+        session_key="",
+        kind=ThreadKind.ROUTINE,
+        created_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    late = Late()
+    async with (
+        running_server(tmp_path) as server,
+        running_harness(tmp_path / "tickless", server, queues=()) as harness,
+        Worker(
+            harness.client,
+            task_queue=LLM_QUEUE,
+            workflows=[Resumes],
+            activities=[late.call_model],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
+        ),
+        Worker(
+            harness.client,
+            task_queue=TOOLS_QUEUE,
+            activities=[late.offer_tools, late.dispatch_tool],
+        ),
+    ):
+        request = CallModel(thread=thread, prompt="Pay")
+        resumes = await harness.client.start_workflow(
+            Resumes.run, request, id="resumes", task_queue=LLM_QUEUE
+        )
+        await late.begun.wait()
+        await resumes.signal(Resumes.stop)
+        assert await resumes.result() == "Paid."
+    assert late.prompts == ["Pay", None]
+    assert late.tools == ["c1", "c2"]

@@ -1,6 +1,7 @@
 """Jobs on a real server: the loop with tools, its brakes, and what people say meanwhile."""
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 from domain.approvals import Approval
-from domain.job_messages import CancelJob, DecideApproval, SteerJob
-from domain.jobs import JobStatus
+from domain.job_messages import CancelJob, DecideApproval, JobEnded, SteerJob
+from domain.jobs import JobStatus, job_workflow_id
 from domain.slots import JOB_SLOTS, slots_workflow_id
 from tests.support.harness import Harness, until
 from tests.support.jobs import StartedJob, calls, said, start_job, tool_texts
@@ -35,6 +36,23 @@ async def test_a_job_calls_tools_until_it_answers(harness: Harness) -> None:
     assert "time_now" in str(asked[0]["tools"])
     assert len(tool_texts(asked)) == 2
     assert "20" in tool_texts(asked)[0]
+
+
+async def test_a_job_starts_another_where_its_tools_are_named(harness: Harness) -> None:
+    mark = harness.name()
+    harness.scripts.on(mark, said("The other is done."))
+    create = calls(("job_create", json.dumps({"title": "Other", "description": f"Do {mark}."})))
+    job = await start_job(harness, create, said("Started."), allowed_tools=["job_create"])
+    assert (await job.result()).text == "Started."
+    told = tool_texts(bodies(harness, job.mark))[0]
+    other = re.findall(r"job_[0-9a-f]{32}", told)[0]
+    handle = harness.client.get_workflow_handle(job_workflow_id(other), result_type=JobEnded)
+    ended: JobEnded = await handle.result()
+    assert ended.text == "The other is done."
+    # Without its name it does not exist where nobody is present.
+    job = await start_job(harness, create, said("No."))
+    assert (await job.result()).text == "No."
+    assert "not_permitted" in tool_texts(bodies(harness, job.mark))[0]
 
 
 async def test_what_a_model_does_wrong_is_told_it_and_it_goes_on(harness: Harness) -> None:
@@ -101,8 +119,13 @@ async def test_a_message_is_read_before_the_next_step(harness: Harness) -> None:
     waits = Reply(text="Soon.", gate=gate)
     job = await start_job(harness, waits, said("Blue it is."))
     await harness.models.wait_for(lambda: len(bodies(harness, job.mark)) == 1)
-    for text in ("Make it blue.", "And quick."):
-        await job.handle.execute_update(Job.steer_update, SteerJob(text=text))
+    for text in ("Make it blue.", "And quick.", "And quick."):
+        await job.handle.execute_update(Job.steer_update, SteerJob(text=text, key=text))
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await job.handle.execute_update(
+            Job.steer_update, SteerJob(text="Red!", key="Make it blue.")
+        )
+    assert "idempotency_key" in str(refused.value.cause)
     gate.set()
     ended = await job.result()
     assert ended.text == "Blue it is."

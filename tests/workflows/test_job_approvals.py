@@ -9,7 +9,8 @@ from activities.store import open_store
 from activities.store.urls import read_url, sqlite_file
 from domain.approvals import Approval
 from domain.job_messages import DecideApproval
-from domain.jobs import JobStatus
+from domain.jobs import JobStatus, job_workflow_id
+from domain.runs import RunStatus
 from tests.support.harness import Harness, until
 from tests.support.jobs import StartedJob, calls, said, start_job, tool_texts
 from workflows.job import Job
@@ -110,6 +111,42 @@ async def test_a_decision_is_kept_though_the_job_is_cancelled_before_it_is_writt
     kept = await row(harness, denied.id)
     assert (kept.status, kept.decided_by) == ("denied", "ann")
     assert (await row(harness, left.id)).status == "stale"
+
+
+async def test_a_grant_is_kept_though_the_job_is_cancelled_at_once(harness: Harness) -> None:
+    name = harness.name()
+    again = calls(write(f"{name}.txt"))
+    harness.scripts.on(name, again, again, said("Written."))
+    action = {"type": "full_job", "title": "Write", "description": f"Do {name}."}
+    await harness.tickless.routines.create(
+        {"action": action, "trigger": {"type": "manual"}}, name=name
+    )
+    run = (await harness.tickless.runs.trigger(name)).run_id
+    asked: list[Approval] = []
+
+    async def asks() -> bool:
+        listed = await harness.tickless.approvals.list(status="pending", limit=200)
+        asked[:] = [one for one in listed.approvals if one.run_id == run]
+        return bool(asked)
+
+    await until(asks, "an approval is asked for")
+    (approval,) = asked
+    job = harness.client.get_workflow_handle(job_workflow_id(approval.job_id or ""))
+    grant = DecideApproval(
+        approval_id=approval.id, decision="approve", decided_by="ann", always=True
+    )
+    with busy_store(harness):
+        # Neither is written before both are said.
+        await job.execute_update(Job.decide_approval, grant)
+        await job.execute_update(Job.cancel_update)
+    assert (await harness.tickless.runs.wait(run)).record.status == RunStatus.CANCELLED
+    assert (await row(harness, approval.id)).status == "stale"
+    async with await open_store(harness.environ["TICKLESS_STORE__URL"]) as store:
+        (kept,) = await store.grants.of_routine(name)
+        assert await store.actions.of_job(approval.job_id or "") == []
+    assert (kept.tool, kept.granted_by) == ("file_write", "ann")
+    view = await harness.run_once(name)
+    assert (view.record.status, view.text) == (RunStatus.ATTENTION, "Written.")
 
 
 def _texts(harness: Harness) -> list[str]:

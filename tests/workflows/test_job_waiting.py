@@ -50,6 +50,22 @@ async def _waits(harness: Harness, job: StartedJob) -> bool:
     return job.handle.id in [one.owner for one in view.waiting]
 
 
+async def test_slots_that_were_terminated_are_asked_again(harness: Harness) -> None:
+    gate = threading.Event()
+    most = harness.settings.max_parallel_jobs
+    jobs = [await start_job(harness, Reply(text="Done.", gate=gate)) for _ in range(most)]
+    for job in jobs:
+        await job.reaches(JobStatus.RUNNING)
+    # A lease of two seconds, with the minute that is added to what work may take.
+    waits = await start_job(harness, timeout_seconds=-58)
+    await until(partial(_waits, harness, waits), "it waits for a slot")
+    await harness.client.get_workflow_handle(slots_workflow_id(JOB_SLOTS)).terminate("by hand")
+    ended = await asyncio.wait_for(waits.result(), 30)
+    assert ended.error == "job timed out after -58s", "it had a slot, and no time"
+    gate.set()
+    assert {(await job.result()).text for job in jobs} == {"Done."}
+
+
 async def test_a_job_parks_while_everything_is_paused(harness: Harness) -> None:
     gate = threading.Event()
     first = calls(("time_now", "{}"))
@@ -119,30 +135,25 @@ async def test_a_long_job_goes_on_as_a_new_execution(tmp_path: Path) -> None:
         assert sum(message["role"] == "tool" for message in bodies[-1]["messages"]) == 9
 
 
-@pytest.mark.parametrize(
-    ("description", "outside"), [("x" * 60_000, []), ("", ["outside " * 8_000])]
-)
-async def test_a_long_job_has_a_short_history(
-    harness: Harness, description: str, outside: list[str]
-) -> None:
+async def test_a_long_job_has_a_short_history(harness: Harness) -> None:
     # 200,000 tokens of results in the end.
     long = "word and word\n" * 900
     (harness.folder / "workspace" / "long.txt").write_text(long, encoding="utf-8")
     read = ("file_read", '{"path": "long.txt"}')
-    steps = [calls(read, ("file_list", "{}"), read)] * 25
+    steps = [calls(read, ("time_now", "{}"), read)] * 25
     job = await start_job(
         harness,
         *steps,
         said("Through."),
-        description=description,
-        untrusted=[UntrustedText(source="mail", text=text) for text in outside],
+        description="x" * 60_000,
+        untrusted=[UntrustedText(source="mail", text="outside " * 8_000)],
     )
     ended = await job.result()
     assert (ended.iteration, ended.tool_calls) == (26, 75)
     bodies = [call.body for call in harness.models.calls if job.mark in str(call.body)]
-    assert [str(body["messages"]).count("end of untrusted") for body in bodies] == (
-        [len(outside)] * 26
-    )
+    asked = [str(body["messages"]) for body in bodies]
+    assert [text.count("end of untrusted") for text in asked] == [1] * 26
+    assert [text.count("x" * 60_000) for text in asked] == [1] * 26
     history = await job.handle.fetch_history()
     sizes = [event.ByteSize() for event in history.events]
 

@@ -1,6 +1,8 @@
-"""Approvals over days: reminders and expiry, on a server that skips time."""
+"""Days and hours without work: approvals that wait, jobs that rest, on a server that skips time."""
 
+import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,29 +11,39 @@ import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from domain.jobs import JobStatus
 from tests.support.harness import Harness, running_harness
 from tests.support.jobs import calls, said, start_job
+from tests.support.model_steps import Reply
 from worker.temporal_server import DEV_FLAGS, temporal_binary
+from workflows.job import Job
 
 WRITE = ("file_write", '{"path": "week.txt", "content": "x"}')
 
 
 @pytest.fixture(scope="module")
-async def skipping(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Harness]:
-    folder: Path = tmp_path_factory.mktemp("weeks")
+async def environment() -> AsyncIterator[WorkflowEnvironment]:
     flags = {**DEV_FLAGS, "frontend.WorkflowTimeSkippingEnabled": "true"}
     arguments = [part for flag in flags.items() for part in _flag(*flag)]
     async with await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=str(temporal_binary()),
         dev_server_extra_args=arguments,
         data_converter=pydantic_data_converter,
-    ) as environment:
-        address = environment.client.service_client.config.target_host
-        server: Any = SimpleNamespace(address=address)
-        async with running_harness(folder, server) as harness:
-            # Only what this client starts skips time.
-            harness.client = environment.client
-            yield harness
+    ) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+async def skipping(
+    environment: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Harness]:
+    folder: Path = tmp_path_factory.mktemp("weeks")
+    address = environment.client.service_client.config.target_host
+    server: Any = SimpleNamespace(address=address)
+    async with running_harness(folder, server) as harness:
+        # Only what this client starts skips time.
+        harness.client = environment.client
+        yield harness
 
 
 def _flag(name: str, value: object) -> tuple[str, str]:
@@ -49,3 +61,33 @@ async def test_a_week_without_an_answer_is_a_denial(skipping: Harness) -> None:
     assert 7 <= days < 7.1
     texts = skipping.deliveries.read_text()
     assert texts.count(f'"part": "{approval.id}/reminder') == 2
+
+
+async def test_an_hour_of_rest_costs_no_working_time(
+    environment: WorkflowEnvironment, skipping: Harness
+) -> None:
+    gate = threading.Event()
+    first = Reply(text="", chunks=0, tool_calls=calls(("time_now", "{}")).tool_calls, gate=gate)
+    job = await start_job(skipping, first, said("Rested."), timeout_seconds=60)
+    await skipping.models.wait_for(
+        lambda: any(job.mark in str(call.body) for call in skipping.models.calls)
+    )
+    await job.handle.execute_update(Job.pause_update)
+    gate.set()
+    await job.reaches(JobStatus.PAUSED)
+    before = len((await job.handle.fetch_history()).events)
+
+    assert await environment.fast_forward(job.handle, timedelta(hours=1))
+
+    view = await job.view()
+    assert (view.record.status, view.record.iteration) == (JobStatus.PAUSED, 1)
+    # Nothing woke it: what was written is that time went by.
+    assert len((await job.handle.fetch_history()).events) - before <= 2
+    await job.handle.execute_update(Job.resume_update)
+    ended = await job.result()
+    assert (ended.status, ended.text) == (JobStatus.COMPLETED, "Rested.")
+    record = (await job.view()).record
+    assert record.started_at is not None
+    assert record.finished_at is not None
+    assert record.finished_at - record.started_at >= timedelta(hours=1)
+    assert (record.recoveries, ended.iteration, ended.tool_calls) == (0, 2, 1)

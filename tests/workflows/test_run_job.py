@@ -6,27 +6,36 @@ from typing import Any
 
 from activities.store import open_store
 from activities.store.urls import read_url, sqlite_file
+from client.context import CallerContext
+from client.tickless import TicklessClient
+from domain.identifiers import session_workflow_id
 from domain.jobs import JobStatus, job_workflow_id
 from domain.run_view import RunStage
 from domain.runs import RunStatus
+from domain.session_requests import SessionView
 from tests.support.harness import Harness, until
 from tests.support.jobs import calls, said
 from tests.support.model_steps import Behaviour, Hang, Refusal, Reply, error_body
 from workflows.job import Job
 from workflows.routine_run import RoutineRun
+from workflows.session import Session
 
 
-async def routine(harness: Harness, *steps: Behaviour, **body: Any) -> str:
-    """A routine fired by hand whose job's model does these steps."""
+async def routine(
+    harness: Harness, *steps: Behaviour, key: str = "", about: str = "", **body: Any
+) -> str:
+    """A routine fired by hand whose job's model does these steps, in the session of a key."""
+    given_context = harness.settings.context.model_dump(exclude_none=True)
+    context = CallerContext.model_validate({**given_context, "session_key": key})
     name = harness.name()
     harness.scripts.on(name, *steps)
     given: dict[str, Any] = {
-        "action": {"type": "full_job", "title": "Research", "description": f"Do {name}."},
+        "action": {"type": "full_job", "title": "Research", "description": f"Do {name}.{about}"},
         "trigger": {"type": "manual"},
-        "notify": {"route": {"receive_id_type": "file", "receive_id": ""}},
+        **({} if key else {"notify": {"route": {"receive_id_type": "file", "receive_id": ""}}}),
         **body,
     }
-    await harness.tickless.routines.create(given, name=name)
+    await TicklessClient(harness.client, context).routines.create(given, name=name)
     return name
 
 
@@ -59,11 +68,99 @@ async def test_a_job_that_says_there_is_nothing_ends_silently(harness: Harness) 
     assert (view.record.status, view.deliveries) == (RunStatus.OK, [])
 
 
+async def test_a_result_is_said_when_it_is_the_job_s_turn_in_the_chat(harness: Harness) -> None:
+    key, gate = f"chat-{harness.name()}", threading.Event()
+    speaks = harness.name()
+    harness.scripts.on(speaks, Reply("First.", gate=gate))
+    action = {"type": "lightweight", "prompt": f"Do {speaks}."}
+    holder = await routine(harness, key=key, action=action)
+    silent = await routine(harness, said("NO_REPLY"), key=key)
+    told = await routine(harness, said("The report."), key=key)
+    stopped = await routine(harness, said("Never said."), key=key)
+    holds = await harness.tickless.runs.trigger(holder)
+    await harness.models.wait_for(lambda: any(speaks in str(c.body) for c in harness.models.calls))
+
+    # The jobs work while somebody speaks; who has nothing to say waits for nobody.
+    assert (await harness.run_once(silent)).record.status == RunStatus.OK
+    runs = [await harness.tickless.runs.trigger(name) for name in (told, stopped)]
+    for run in runs:
+
+        async def waits(run: str = run.run_id) -> bool:
+            return (await harness.tickless.runs.get(run)).stage == RunStage.SESSION
+
+        await until(waits, "the job is done, its run waits for the chat")
+    await harness.tickless.runs.cancel(runs[1].run_id)
+    ended = await harness.tickless.runs.wait(runs[1].run_id)
+    assert (ended.record.status, ended.deliveries) == (RunStatus.CANCELLED, [])
+    waiting = await harness.tickless.runs.get(runs[0].run_id)
+    assert (waiting.record.status, waiting.deliveries) == (RunStatus.RUNNING, [])
+
+    gate.set()
+    first = await harness.tickless.runs.wait(holds.run_id)
+    second = await harness.tickless.runs.wait(runs[0].run_id)
+    assert (first.text, second.text) == ("First.", "The report.")
+    async with await open_store(harness.environ["TICKLESS_STORE__URL"]) as store:
+        rows = [await store.outbox.get(f"{run.record.id}/final") for run in (first, second)]
+    sent = [row.sent_at for row in rows if row is not None and row.sent_at is not None]
+    assert len(sent) == 2
+    assert sent == sorted(sent)
+    session = harness.client.get_workflow_handle(session_workflow_id(key))
+
+    async def is_free() -> bool:
+        view: SessionView = await session.query(Session.view)
+        return view.holder is None and view.waiting == 0
+
+    await until(is_free, "the session is free")
+
+
+async def test_a_result_that_is_sent_elsewhere_waits_for_no_chat(harness: Harness) -> None:
+    key = f"chat-{harness.name()}"
+    elsewhere = {"route": {"receive_id_type": "file", "receive_id": ""}}
+    name = await routine(harness, said("The report."), key=key, notify=elsewhere)
+    view = await harness.run_once(name)
+    assert [item.status for item in view.deliveries] == ["sent"]
+    events = await harness.client.get_workflow_handle(view.record.workflow_id).fetch_history()
+    assert "request_session" not in str(events.events)
+
+
 async def test_a_failed_job_is_a_failed_run(harness: Harness) -> None:
     name = await routine(harness, Refusal(400, error_body("no such thing")))
     view = await harness.run_once(name)
     assert view.record.status == RunStatus.FAILED
     assert "no such thing" in (view.record.error or "")
+
+
+async def test_long_texts_are_in_few_payloads(harness: Harness) -> None:
+    source = harness.name()
+    trigger = {"type": "system_event", "source": source, "event_type": "filed"}
+    name = await routine(
+        harness,
+        *[calls(("time_now", "{}"))] * 3,
+        said("Through."),
+        trigger=trigger,
+        about="x" * 60_000,
+    )
+
+    runs: list[str] = []
+
+    async def hears() -> bool:
+        payload = {"text": "outside " * 8_000}
+        emitted = await harness.tickless.events.emit(source, "filed", payload, id="one")
+        runs[:] = [run.run_id for run in emitted.runs]
+        return bool(runs)
+
+    await until(hears, "the routine listens")
+    view = await harness.tickless.runs.wait(runs[0])
+    assert view.text == "Through."
+    bodies = [str(c.body["messages"]) for c in harness.models.calls if name in str(c.body)]
+    assert [text.count("end of untrusted") for text in bodies] == [1] * 4
+    assert [text.count("x" * 60_000) for text in bodies] == [1] * 4
+    job = job_workflow_id(view.record.job_id or "")
+    for workflow, most in ((view.record.workflow_id, 350_000), (job, 100_000)):
+        history = await harness.client.get_workflow_handle(workflow).fetch_history()
+        sizes = [event.ByteSize() for event in history.events]
+        assert sum(sizes) <= most
+        assert max(sizes) <= 256 * 1024
 
 
 async def test_a_job_that_takes_too_long_times_out(harness: Harness) -> None:
@@ -85,6 +182,18 @@ async def test_a_cancelled_run_cancels_its_job(harness: Harness) -> None:
     assert view.record.status == RunStatus.CANCELLED
     job = harness.client.get_workflow_handle(job_workflow_id(view.record.job_id or ""))
     assert (await job.query(Job.view)).record.status == JobStatus.CANCELLED
+    gate.set()
+
+
+async def test_who_cancels_the_job_of_a_run_says_why(harness: Harness) -> None:
+    gate = threading.Event()
+    name = await routine(harness, Reply(text="Never.", gate=gate))
+    started = await harness.tickless.runs.trigger(name)
+    await harness.models.wait_for(lambda: any(name in str(c.body) for c in harness.models.calls))
+    job = (await harness.tickless.runs.get(started.run_id)).record.job_id or ""
+    await harness.tickless.jobs.cancel(job, reason="wrong data")
+    record = (await harness.tickless.runs.wait(started.run_id)).record
+    assert (record.status, record.reason) == (RunStatus.CANCELLED, "wrong data")
     gate.set()
 
 

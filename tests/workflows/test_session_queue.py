@@ -13,7 +13,13 @@ from domain.chat_settings import ChatSettings, SessionRules
 from domain.identifiers import session_workflow_id
 from domain.inbound_records import MessageFate
 from domain.queueing import QueueDropPolicy, QueueMode
-from domain.session_messages import EditQueue, MessageDecision, QueueOptions, Stopped
+from domain.session_messages import (
+    EditQueue,
+    MessageAccepted,
+    MessageDecision,
+    QueueOptions,
+    Stopped,
+)
 from domain.session_requests import SessionQueue, SessionState
 from domain.turns import TurnStatus
 from tests.support.conversations import Conversation, conversation
@@ -324,3 +330,32 @@ async def test_threads_of_a_chat_do_not_wait_for_each_other(harness: Harness) ->
         stopped="turn",
         owner=(await plain.view()).turn.turn_id,  # type: ignore[union-attr]
     )
+
+
+async def test_a_message_that_was_refused_comes_again_under_another_update_id(
+    harness: Harness,
+) -> None:
+    """The server repeats what it answered to an update id; the session itself takes it then."""
+    chat = conversation(harness, Hang("half", 1), Reply("Late."))
+    await chat.send("First", options=_mode(QueueMode.FOLLOWUP))
+    await _asked(chat, 1)
+    await chat.send("Second", options=_mode(QueueMode.FOLLOWUP, debounce_ms=60_000))
+    full = _mode(QueueMode.FOLLOWUP, cap=1, drop=QueueDropPolicy.NEW)
+    late = chat.message("Third", options=full)
+
+    async def hand_in(update_id: str) -> MessageAccepted:
+        answer: MessageAccepted = await chat.handle.execute_update(
+            "send", late, id=update_id, result_type=MessageAccepted
+        )
+        return answer
+
+    refused = await hand_in("m3")
+    assert (refused.decision, refused.retryable) == (MessageDecision.DROP, True)
+    await chat.handle.execute_update("edit_queue", EditQueue(clear=True))
+    assert await hand_in("m3") == refused
+    assert (await chat.answer("m3")).fate == MessageFate.DROPPED
+    taken = await hand_in("m3:again")
+    assert (taken.decision, taken.duplicate) == (MessageDecision.ENQUEUE, False)
+    await chat.handle.execute_update("stop")
+    assert (await chat.settled("m3")).status == TurnStatus.ANSWERED
+    assert chat.delivered() == ["Late."]

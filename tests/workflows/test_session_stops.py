@@ -203,7 +203,7 @@ async def test_a_pause_parks_the_turn_until_everything_goes_on(harness: Harness)
     chat = conversation(harness, Reply("Not paused."))
     await harness.tickless.system.pause_all("for a test")
     try:
-        parked = await _parked(chat)
+        parked = await chat.parked()
     finally:
         await harness.tickless.system.resume_all()
     assert (await chat.settled(parked)).status == TurnStatus.ANSWERED
@@ -215,7 +215,7 @@ async def test_a_turn_that_is_stopped_while_it_is_parked_is_parked_no_longer(
     chat = conversation(harness, Reply("Not paused."))
     await harness.tickless.system.pause_all("for a test")
     try:
-        parked = await _parked(chat)
+        parked = await chat.parked()
         assert (await _stop(chat)).stopped == "turn"
         assert (await chat.settled(parked)).status == TurnStatus.CANCELLED
         await chat.idle()
@@ -224,22 +224,6 @@ async def test_a_turn_that_is_stopped_while_it_is_parked_is_parked_no_longer(
     # Each as often as it was so, and the last before what is recorded of the turn.
     shown = await _statuses(chat)
     assert shown[-4:] == ["busy", "system_paused", "busy", "idle"]
-
-
-async def _parked(chat: Conversation) -> str:
-    """Send messages until one of them has parked: workers believe an old answer for a second."""
-    while True:
-        message_id = (await chat.send("Hello")).message_id
-
-        async def ended_or_parked(message_id: str = message_id) -> bool:
-            turn = (await chat.view()).turn
-            if turn is not None and turn.stage == TurnStage.SYSTEM_PAUSED:
-                return True
-            return (await chat.answer(message_id)).settled
-
-        await until(ended_or_parked, "the turn has ended or parked")
-        if not (await chat.answer(message_id)).settled:
-            return message_id
 
 
 async def _statuses(chat: Conversation) -> list[str]:

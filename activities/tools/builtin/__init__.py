@@ -17,9 +17,9 @@ from activities.tools.builtin.commands import command_tools
 from activities.tools.builtin.events import event_tools
 from activities.tools.builtin.file_reading import file_reading_tools
 from activities.tools.builtin.file_writing import file_writing_tools
-from activities.tools.builtin.jobs import job_tools
+from activities.tools.builtin.goals import goal_tools
+from activities.tools.builtin.jobs import JobCalls, job_tools
 from activities.tools.builtin.json_query import json_tools
-from activities.tools.builtin.ledger import ledger_tools
 from activities.tools.builtin.memory import memory_tools
 from activities.tools.builtin.messages import MessageSend
 from activities.tools.builtin.routines import RoutineCalls, routine_tools
@@ -33,7 +33,7 @@ from activities.workspace import Workspace
 if TYPE_CHECKING:
     from activities.store import Store
 
-__all__ = ["RoutineCalls", "ToolNeeds", "builtin_tools"]
+__all__ = ["JobCalls", "RoutineCalls", "ToolNeeds", "builtin_tools"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,13 @@ class ToolNeeds:
         sandbox: Runs commands.
         python: The Python command there.
         default_timezone: The zone of a question for the time that names none.
-        store: The ledger; null leaves out `message_send` and what lists approvals and jobs.
+        store: The ledger; null leaves out `goal_*` and `message_send`.
         messenger: Sends texts; null leaves out `message_send`.
         channels: The names it knows.
         emitter: Starts what events fire; null leaves out `event_emit`.
         routines: The library's calls for routines; null leaves out `routine_*`.
-        client: The connection to Temporal; null leaves out `job_message` and `job_cancel`.
+        jobs: Those for jobs and approvals; null leaves out `job_*` and `approval_list`.
+        client: The connection to Temporal; null leaves out `goal_*`.
         clock: Now.
     """
 
@@ -65,6 +66,7 @@ class ToolNeeds:
     channels: Collection[str] = ()
     emitter: Emitter | None = None
     routines: RoutineCalls | None = None
+    jobs: JobCalls | None = None
     client: Client | None = None
     clock: Clock = utc_now
 
@@ -84,14 +86,14 @@ def builtin_tools(needs: ToolNeeds) -> list[Tool]:
         *web_tools(needs.http),
         *command_tools(needs.workspace, needs.sandbox, needs.python),
     ]
-    if needs.store is not None:
-        tools += ledger_tools(needs.store)
-        if needs.messenger is not None:
-            tools.append(MessageSend(needs.store, needs.messenger, needs.channels, needs.emitter))
+    if needs.store is not None and needs.messenger is not None:
+        tools.append(MessageSend(needs.store, needs.messenger, needs.channels, needs.emitter))
     if needs.emitter is not None:
         tools += event_tools(needs.emitter)
-    if needs.client is not None:
-        tools += job_tools(needs.client)
+    if needs.store is not None and needs.client is not None:
+        tools += goal_tools(needs.client, needs.store)
+    if needs.jobs is not None:
+        tools += job_tools(needs.jobs)
     if needs.routines is not None:
         tools += routine_tools(needs.routines)
     return tools
