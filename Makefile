@@ -26,8 +26,11 @@ demo: $(STAMP)  ## fire a routine on the real stack; KEEP=1 leaves the stack run
 dev: $(STAMP)  ## run the whole stack until Ctrl-C
 	@$(BIN)/tickless dev
 
+# Twice, because the workers of a process stand still while it runs what is not asynchronous; plain
+# tracebacks, because pytest fails at others while threads of the SDK load code (Python 3.11).
 test: $(STAMP)  ## the whole suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/unit tests/replay
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --tb=native tests/chaos tests/workflows tests/integration
 
 test-fast: $(STAMP)  ## only the tests without servers
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/unit

@@ -11,9 +11,8 @@ from tests.support.scheduling import HEAVY, StageScheduling
 from tests.support.time_limits import limited
 from worker.temporal_server import DevServer
 
-# Tests of many seconds come before shorter ones, so that no processor is idle while the last of
-# them runs. Those without a server come first: the workers of a process stand still meanwhile.
-_ORDER = ("unit", "replay", "chaos", "workflows", "integration")
+# Tests of many seconds come first, so that no processor is idle while the last of them runs.
+_ORDER = ("chaos", "workflows", "integration", "replay", "unit")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
