@@ -37,6 +37,8 @@ DEV_FLAGS: Mapping[str, bool | int | float | str] = MappingProxyType(
         "history.transferProcessorMaxPollRPS": 2000,
         "history.timerProcessorMaxPollRPS": 2000,
         "history.visibilityProcessorMaxPollRPS": 2000,
+        # Timers are that much late. The default of a second allows for the clocks of many machines.
+        "history.timerProcessorMaxTimeShift": "10ms",
         # The default of 10 per workflow refuses updates when many runs meet one entity.
         "history.maxInFlightUpdates": 1000,
         "worker.schedulerNamespaceStartWorkflowRPS": 2000,

@@ -82,6 +82,7 @@ class DevServerSettings(Section):
             "history.transferProcessorMaxPollRPS": 2000,
             "history.timerProcessorMaxPollRPS": 2000,
             "history.visibilityProcessorMaxPollRPS": 2000,
+            "history.timerProcessorMaxTimeShift": "10ms",
             "history.maxInFlightUpdates": 1000,
             "worker.schedulerNamespaceStartWorkflowRPS": 2000,
             "frontend.WorkerCommandsEnabled": True,

@@ -9,9 +9,7 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -26,11 +24,11 @@ from domain.goal_messages import GoalView
 from domain.goal_state import GoalLimits
 from domain.jobs import JobRecord, JobStatus
 from tests.support.goals import StartedGoal, rests, start_goal
-from tests.support.harness import Harness, running_harness
+from tests.support.harness import Harness
 from tests.support.jobs import said
 from tests.support.model_steps import Body, Reply
+from tests.support.skipped_time import skipping_environment, skipping_harness
 from worker.sandbox import workflow_runner
-from worker.temporal_server import DEV_FLAGS, temporal_binary
 from workflows.goal import GoalWorkflow
 
 TOKENS: Final = 18  # of each answer
@@ -47,25 +45,11 @@ WORK: Final = timedelta(minutes=2)
 MAX_EVENTS: Final = 1_000
 MAX_PAYLOAD_BYTES: Final = 16_384
 
-_FLAGS: Final = {
-    **DEV_FLAGS,
-    "frontend.WorkflowTimeSkippingEnabled": "true",
-    # A new execution of a workflow that is ahead of the clock counts as one that began too soon
-    # after the last, and has to wait for as long as it is ahead.
-    "history.workflowIdReuseMinimalInterval": '"-2400h"',
-}
-
 
 @pytest.fixture(scope="module")
 async def environment() -> AsyncIterator[WorkflowEnvironment]:
-    arguments = [part for flag in _FLAGS.items() for part in _flag(*flag)]
-    async with await WorkflowEnvironment.start_time_skipping_v2(
-        # Time passes only where the test says so.
-        ts_config=TimeSkippingConfig(enabled=False),
-        dev_server_existing_path=str(temporal_binary()),
-        dev_server_extra_args=arguments,
-        data_converter=pydantic_data_converter,
-    ) as started:
+    # Time passes only where the test says so.
+    async with skipping_environment(TimeSkippingConfig(enabled=False)) as started:
         yield started
 
 
@@ -73,17 +57,9 @@ async def environment() -> AsyncIterator[WorkflowEnvironment]:
 async def skipping(
     environment: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Harness]:
-    folder: Path = tmp_path_factory.mktemp("month")
-    server: Any = SimpleNamespace(address=environment.client.service_client.config.target_host)
-    async with running_harness(folder, server, TICKLESS_TEMPORAL__SANDBOX="false") as harness:
-        # Only what this client starts skips time.
-        harness.client = environment.client
+    folder = tmp_path_factory.mktemp("month")
+    async with skipping_harness(environment, folder, TICKLESS_TEMPORAL__SANDBOX="false") as harness:
         yield harness
-
-
-def _flag(name: str, value: object) -> tuple[str, str]:
-    text = str(value)
-    return "--dynamic-config-value", f"{name}={text.lower() if text in ('True', 'False') else text}"
 
 
 class Diligent:

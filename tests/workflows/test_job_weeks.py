@@ -3,19 +3,15 @@
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from domain.jobs import JobStatus
-from tests.support.harness import Harness, running_harness
+from tests.support.harness import Harness
 from tests.support.jobs import calls, said, start_job
 from tests.support.model_steps import Reply
-from worker.temporal_server import DEV_FLAGS, temporal_binary
+from tests.support.skipped_time import skipping_environment, skipping_harness
 from workflows.job import Job
 
 WRITE = ("file_write", '{"path": "week.txt", "content": "x"}')
@@ -23,13 +19,7 @@ WRITE = ("file_write", '{"path": "week.txt", "content": "x"}')
 
 @pytest.fixture(scope="module")
 async def environment() -> AsyncIterator[WorkflowEnvironment]:
-    flags = {**DEV_FLAGS, "frontend.WorkflowTimeSkippingEnabled": "true"}
-    arguments = [part for flag in flags.items() for part in _flag(*flag)]
-    async with await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(temporal_binary()),
-        dev_server_extra_args=arguments,
-        data_converter=pydantic_data_converter,
-    ) as started:
+    async with skipping_environment() as started:
         yield started
 
 
@@ -37,17 +27,8 @@ async def environment() -> AsyncIterator[WorkflowEnvironment]:
 async def skipping(
     environment: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Harness]:
-    folder: Path = tmp_path_factory.mktemp("weeks")
-    address = environment.client.service_client.config.target_host
-    server: Any = SimpleNamespace(address=address)
-    async with running_harness(folder, server) as harness:
-        # Only what this client starts skips time.
-        harness.client = environment.client
+    async with skipping_harness(environment, tmp_path_factory.mktemp("weeks")) as harness:
         yield harness
-
-
-def _flag(name: str, value: object) -> tuple[str, str]:
-    return "--dynamic-config-value", f"{name}={str(value).lower()}"
 
 
 async def test_a_week_without_an_answer_is_a_denial(skipping: Harness) -> None:
