@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
+from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
     from activities import timeouts
@@ -43,9 +44,9 @@ async def ask_entity(
     except ActivityError as error:
         if isinstance(error.cause, CancelledError) or not _worth_waiting(error):
             raise
-    except ApplicationError as error:
-        # What a local activity said last comes without an `ActivityError` around it; a final answer
-        # is given again to the normal one.
+    except (ApplicationError, ActivityTimeout) as error:
+        # What a local activity said last, and on replay also that its time was over, comes without
+        # an `ActivityError` around it; a final answer is given again to the normal one.
         workflow.logger.info("%s: asked again after %s", summary, error)
     return await workflow.execute_activity_method(
         call,
