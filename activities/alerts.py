@@ -115,7 +115,7 @@ class AlertActivities:
         if row is None:
             await self._tell(steps, request)
             return False
-        sent = await self._messenger.send_once(row, request.reply_to)
+        sent = await self._messenger.send_once(row)
         await self._store.write(steps.go_on, sent)
         await self._tell(steps, request)
         return sent.status == DeliveryStatus.SENT

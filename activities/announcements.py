@@ -39,7 +39,7 @@ class Announcer:
     ) -> "Announcement":
         """A text that is about to be said; `scope` may see it, `hop` is the run's."""
         row = self._messenger.row(part, run_id, scope=scope)
-        return Announcement(self._store, self._messenger, self._emitter, row, part.reply_to, hop)
+        return Announcement(self._store, self._messenger, self._emitter, row, hop)
 
 
 class Announcement:
@@ -51,13 +51,11 @@ class Announcement:
         messenger: Messenger,
         emitter: Emitter | None,
         row: Delivery,
-        reply_to: str | None,
         hop: int,
     ) -> None:
         self._store = store
         self._messenger = messenger
         self._emitter = emitter
-        self._reply_to = reply_to
         self._hop = hop
         self._steps = DeliverySteps([row], never_repeated)
         self._begun: Delivery | None = None
@@ -74,7 +72,7 @@ class Announcement:
         """Send what was begun, tell of what may be lost; raises nothing but cancellation."""
         try:
             if self._begun is not None:
-                ended = await self._messenger.send_once(self._begun, self._reply_to)
+                ended = await self._messenger.send_once(self._begun)
                 await self._store.write(self._steps.go_on, ended)
             await self._tell()
         except Exception as error:  # a notice never fails its run

@@ -29,6 +29,11 @@ class Completion:
         return self.finish_reason == "length"
 
     @property
+    def filtered(self) -> bool:
+        """Whether the provider's content filter cut it."""
+        return self.finish_reason == "content_filter"
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it: silence, or thoughts only."""
         return not self.text.strip() and not self.tool_calls

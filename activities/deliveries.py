@@ -25,7 +25,7 @@ from activities.failures import DELIVERY_REFUSED, SESSION_LOST, STORE_FAILED
 from activities.heartbeats import beating
 from activities.messenger import Messenger
 from activities.sessions import SessionHolds
-from domain.deliveries import DeliveryStatus, Part, occurrence_id
+from domain.deliveries import DeliveryStatus, Part
 from domain.delivery_events import event_of_unknown
 from domain.emissions import EmittedEvent
 from domain.runs import RunRecord
@@ -132,15 +132,14 @@ class DeliveryActivities:
         rows = [messenger.row(part, run, scope=scope) for part in request.parts]
         session = session_of(request.hold, scope or "", request.record.occurred_at)
         steps = DeliverySteps(rows, messenger.may_be_repeated, session)
-        reply_to = {occurrence_id(run, part.part): part.reply_to for part in request.parts}
         with beating(lambda: current, BEAT):
-            steps.revoked = await self._is_revoked(request)
+            steps.revoked = bool(request.parts) and await is_revoked(self._holds, request.hold)
             if steps.revoked and request.record.job_id is not None:
                 raise session_lost(request.record.job_id)
             row = await self._store.write(steps.begin, request.record, request.thread)
             while row is not None:
                 current = Delivering(occurrence_id=row.occurrence_id)
-                sent = await messenger.send(row, reply_to[row.occurrence_id])
+                sent = await messenger.send(row)
                 row = await self._store.write(steps.go_on, sent)
             await self._tell(steps, request)
         if steps.disturbed is not None:
@@ -150,12 +149,6 @@ class DeliveryActivities:
         if steps.held:
             raise self._refusal(steps, finished)
         return finished
-
-    async def _is_revoked(self, request: FinishRun) -> bool:
-        """Whether a user was given the session in which the parts are to be said."""
-        if self._holds is None or request.hold is None or not request.parts or not comes_late():
-            return False
-        return not await self._holds.stands(request.hold)
 
     async def _tell(self, steps: DeliverySteps, request: FinishRun) -> None:
         """Tell the event of each unknown text; who repeats the activity tells the same ones."""
@@ -193,6 +186,21 @@ def session_lost(job_id: str) -> ApplicationError:
     """The end of an attempt to say a job's result in a session that a user has by now."""
     message = f"the result of {job_id} waits: a user was given the session"
     return ApplicationError(message, type=SESSION_LOST, non_retryable=True)
+
+
+async def is_revoked(holds: SessionHolds | None, hold: SessionHold | None) -> bool:
+    """Whether a user was given the session in which something is to be said; asked when it is late.
+
+    Args:
+        holds: Asks sessions; null where nobody speaks in one.
+        hold: The hold of the session; null when it is said in none.
+
+    Raises:
+        ApplicationError: `entity_silent`, retryable, when the session did not answer.
+    """
+    if holds is None or hold is None or not comes_late():
+        return False
+    return not await holds.stands(hold)
 
 
 def comes_late() -> bool:

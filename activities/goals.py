@@ -26,13 +26,12 @@ from domain.emissions import EmittedEvent
 from domain.goal_prompts import CONTINUE_TEMPLATE, TIMEOUT_TEMPLATE, goal_prompt
 from domain.goal_record import Goal
 from domain.goal_state import GoalNotice
-from domain.scopes import Scope
+from domain.scopes import Route, Scope
 from domain.session_requests import session_thread_id
-from domain.threads import Thread, ThreadKind
 
 if TYPE_CHECKING:
     # Heavy to import, and this module is imported for its payloads by every client.
-    from activities.store import Ledger, Store
+    from activities.store import Store
 
 
 class GoalRound(StrEnum):
@@ -46,28 +45,33 @@ class PutGoal(BaseModel):
     """What is to be told of a goal.
 
     Attributes:
-        goal: As it stands; its objective is needed for a prompt only.
+        goal_id: The goal.
+        route: Where the notices go.
         scope: Who may see the notices and hears the events, in text form.
-        timezone: For the prompt.
-        now: The goal's clock.
-        round: The round whose prompt is wanted; null for none.
         notices: Texts that get one attempt.
         events: Told in the scope.
     """
 
-    goal: Goal
+    goal_id: str
+    route: Route
     scope: str
-    timezone: str = "UTC"
-    now: AwareDatetime
-    round: GoalRound | None = None
     notices: list[GoalNotice] = []
     events: list[EmittedEvent] = []
 
 
-class PutGoalAnswer(BaseModel):
-    """The prompt of the round that begins; blank where none was wanted."""
+class AskRoundPrompt(BaseModel):
+    """The round that begins, of a goal as it stands; `now` is its clock, in `timezone` shown."""
 
-    prompt: str = ""
+    goal: Goal
+    round: GoalRound
+    timezone: str = "UTC"
+    now: AwareDatetime
+
+
+class RoundPrompt(BaseModel):
+    """What the round's job is told."""
+
+    text: str
 
 
 class FindThread(BaseModel):
@@ -116,31 +120,29 @@ class GoalActivities:
         self._start_notices = start_notices
 
     @activity.defn
-    async def put_goal(self, request: PutGoal) -> PutGoalAnswer:
-        """Write the goal's own thread and its texts, send them, tell the events.
-
-        Returns:
-            The prompt of the round that begins.
+    async def put_goal(self, request: PutGoal) -> None:
+        """Write the goal's texts, send them, tell the events.
 
         Raises:
             ApplicationError: `store_failed` from the store; `entity_silent` when nobody could be
                 told.
         """
-        goal, wanted = request.goal, request.round
         told = [item for item in request.notices if self._start_notices or not item.is_start]
         steps = DeliverySteps([self._row(request, item) for item in told], never_repeated)
         current = Delivering()
         with beating(lambda: current, BEAT):
-            row = await self._store.write(_begin, request, steps)
+            row = await self._store.write(steps.enqueue)
             while row is not None:
                 current = Delivering(occurrence_id=row.occurrence_id)
                 sent = await self._messenger.send_once(row)
                 row = await self._store.write(steps.go_on, sent)
             await tell_or_retry(self._emitter, request.events, request.scope)
-        if wanted is None:
-            return PutGoalAnswer()
-        template = self._templates[wanted]
-        return PutGoalAnswer(prompt=goal_prompt(template, goal, request.now, request.timezone))
+
+    @activity.defn
+    async def round_prompt(self, request: AskRoundPrompt) -> RoundPrompt:
+        """Fill in the worker's template; does nothing else, so it is called as a local activity."""
+        template = self._templates[request.round]
+        return RoundPrompt(text=goal_prompt(template, request.goal, request.now, request.timezone))
 
     @activity.defn
     async def find_thread(self, request: FindThread) -> ThreadFound:
@@ -154,20 +156,6 @@ class GoalActivities:
         return ThreadFound(thread_id=found.id if found else None)
 
     def _row(self, request: PutGoal, notice: GoalNotice) -> Delivery:
-        goal = request.goal
-        part = Part(part=notice.part, route=goal.route, text=notice.text)
-        return self._messenger.row(part, None, f"{goal.id}/{notice.part}", scope=request.scope)
-
-
-def _begin(ledger: "Ledger", request: PutGoal, steps: DeliverySteps) -> Delivery | None:
-    goal = request.goal
-    if goal.thread_id == goal.id:
-        ledger.threads.ensure(
-            Thread(
-                id=goal.id,
-                scope=request.scope,
-                kind=ThreadKind.GOAL,
-                created_at=goal.created_at or request.now,
-            )
-        )
-    return steps.enqueue(ledger)
+        part = Part(part=notice.part, route=request.route, text=notice.text)
+        id = f"{request.goal_id}/{notice.part}"
+        return self._messenger.row(part, None, id, scope=request.scope)

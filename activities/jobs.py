@@ -23,7 +23,8 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 
 from activities import search_attributes as attributes
-from activities.deliveries import BEAT, Delivering, comes_late, session_lost, session_of
+from activities.call_records import spent_in
+from activities.deliveries import BEAT, Delivering, is_revoked, session_lost, session_of
 from activities.delivery_steps import DeliverySteps, never_repeated
 from activities.emitting import Emitter, tell_or_retry
 from activities.failures import DELIVERY_REFUSED
@@ -35,13 +36,14 @@ from activities.tools.calls import read_call
 from domain.approvals import Approval
 from domain.deliveries import Delivery, DeliveryStatus, Part
 from domain.emissions import EmittedEvent
-from domain.jobs import JobRecord
+from domain.jobs import JobRecord, job_workflow_id
 from domain.prompts import PromptFrame, UntrustedText, framed_prompt
 from domain.runs import RunRecord
 from domain.session_requests import SessionHold
 from domain.standing_grants import StandingGrant
 from domain.threads import Thread, ThreadMessage
 from domain.tool_specs import AskedCall
+from domain.usage import Spent
 
 if TYPE_CHECKING:
     # Heavy to import, and this module is imported for its payloads by every client.
@@ -148,8 +150,12 @@ class JobActivities:
         self._holds = holds
 
     @activity.defn
-    async def put_job(self, request: PutJob) -> None:
+    async def put_job(self, request: PutJob) -> Spent | None:
         """Write the rows, send the texts, tell the events.
+
+        Returns:
+            What a job that is closed has spent, by the calls of models in the ledger; null for one
+            that tells so itself.
 
         Raises:
             ApplicationError: `delivery_refused`, to be retried after the delay it names;
@@ -167,7 +173,7 @@ class JobActivities:
                 sent = await self._messenger.send_once(row)
                 row = await self._store.write(notices.go_on, sent)
             if request.result is not None:
-                if await self._is_revoked(request.hold):
+                if await is_revoked(self._holds, request.hold):
                     raise session_lost(request.record.id)
                 row = await self._store.write(result.enqueue)
                 while row is not None:
@@ -177,6 +183,9 @@ class JobActivities:
             await tell_or_retry(self._emitter, request.events, request.record.scope)
         if result.held:
             raise self._refusal(result)
+        if not request.closing:
+            return None
+        return await self._store.read(_spent_by, request.record.id)
 
     def _steps(self, request: PutJob, parts: list[Part], *, once: bool) -> DeliverySteps:
         record = request.record
@@ -189,12 +198,6 @@ class JobActivities:
         session = session_of(request.hold, record.scope, record.created_at)
         return DeliverySteps(rows, self._messenger.may_be_repeated, session)
 
-    async def _is_revoked(self, hold: SessionHold | None) -> bool:
-        """Whether a user was given the session in which the result is to be said."""
-        if self._holds is None or hold is None or not comes_late():
-            return False
-        return not await self._holds.stands(hold)
-
     def _begin(self, ledger: "Ledger", request: PutJob, steps: DeliverySteps) -> Delivery | None:
         ledger.threads.ensure(request.thread)
         if request.opening is not None:
@@ -202,7 +205,8 @@ class JobActivities:
         if request.run is not None:
             ledger.runs.put(request.run)
         if request.closing:
-            ledger.jobs.close(request.record)
+            spent = _spent_by(ledger, request.record.id).model_dump(exclude_none=True)
+            ledger.jobs.close(request.record.model_copy(update=spent))
             ledger.approvals.withdraw(request.record.id)
         else:
             ledger.jobs.put(request.record)
@@ -235,6 +239,10 @@ class JobActivities:
             type=DELIVERY_REFUSED,
             next_retry_delay=max(map(self._messenger.delay, waiting)),
         )
+
+
+def _spent_by(ledger: "Ledger", job_id: str) -> Spent:
+    return spent_in(ledger.calls.with_prefix(f"{job_workflow_id(job_id)}/"))
 
 
 def _task(record: JobRecord, thread_id: str, opening: JobOpening) -> ThreadMessage:

@@ -80,6 +80,8 @@ class Messenger:
             text=part.text,
             created_at=self._clock(),
             scope=scope,
+            reply_to=part.reply_to,
+            audio_as_voice=part.audio_as_voice,
         )
 
     def again(self, row: Delivery, number: int) -> Delivery:
@@ -105,21 +107,12 @@ class Messenger:
         """Whether a text to a route can be marked as one to be spoken."""
         return self._channel_of(route)[0].speaks
 
-    async def send(
-        self,
-        row: Delivery,
-        reply_to: str | None = None,
-        *,
-        last: bool = False,
-        audio_as_voice: bool = False,
-    ) -> Sending:
+    async def send(self, row: Delivery, *, last: bool = False) -> Sending:
         """Hand a text to its channel, once.
 
         Args:
             row: The text, its attempt counted.
-            reply_to: The message to send it under, where the channel can.
             last: A refusal is final.
-            audio_as_voice: To be spoken, where the channel can.
         """
         channel, route = self._channel_of(row.route)
         message = Outgoing(
@@ -129,8 +122,8 @@ class Messenger:
             run_id=row.run_id,
             part=row.part,
             repeated=row.attempts > 1,
-            reply_to=reply_to if channel.threads else None,
-            audio_as_voice=audio_as_voice and channel.speaks,
+            reply_to=row.reply_to if channel.threads else None,
+            audio_as_voice=row.audio_as_voice and channel.speaks,
         )
         try:
             message_id, gone = await _sent(channel, message)
@@ -156,11 +149,11 @@ class Messenger:
         )
         return Sending(status, error=error)
 
-    async def send_once(self, row: Delivery, reply_to: str | None = None) -> Sending:
+    async def send_once(self, row: Delivery) -> Sending:
         """Send a notice: one attempt, within a short time; after that it may have arrived."""
         try:
             async with asyncio.timeout(NOTICE_TIMEOUT.total_seconds()):
-                return await self.send(row, reply_to, last=True)
+                return await self.send(row, last=True)
         except TimeoutError:
             return Sending(DeliveryStatus.UNKNOWN, error=TOO_SLOW)
 

@@ -49,6 +49,7 @@ EMPTY_TEXT: Final = "The model gave an empty answer."
 STILL_TOO_LONG: Final = "The conversation is too long for the model, also after it was compacted."
 # Noted on a call that went well, so that an answer found again still says it was cut.
 TRUNCATED: Final = "cut by the token limit"
+FILTERED: Final = "cut by the provider's content filter"
 # Each compaction costs a refused request; what two do not mend a third does not.
 MAX_COMPACTIONS: Final = 2
 # How long a caller who cancels waits for an answer that is being stored, as the store itself does.
@@ -162,7 +163,7 @@ class ModelCall:
         if completion.is_empty:
             spent = await self._settle_failed(EMPTY_REPLY, completion)
             raise self._empty(spent)
-        note = TRUNCATED if completion.truncated else None
+        note = FILTERED if completion.filtered else TRUNCATED if completion.truncated else None
         kept = said(completion.text, completion.tool_calls)
         settled = await self._record.settle(LlmCallStatus.OK, completion.usage, note, kept)
         return Answered(completion, settled.stored[-1], settled)

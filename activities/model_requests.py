@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from activities.failures import Overflow
 from domain.deliveries import Part
 from domain.jobs import JobRecord
+from domain.notices import cut_mark
 from domain.prompts import PromptFrame, UntrustedText
 from domain.runs import RunRecord
 from domain.threads import Thread
@@ -99,6 +100,7 @@ class ModelAnswer(BaseModel):
         text: The answer; may be empty when there are calls.
         message_id: Its id in the thread, where the arguments of the calls are too.
         truncated: The token limit cut it, or `ANSWER_BYTES`.
+        filtered: The provider's content filter cut it.
         warnings: What the prompt had to do without, and budgets that are nearly used up.
         elapsed_seconds: Time spent in all attempts, without the waits between them.
         attempts: Number of the attempt that brought it.
@@ -117,3 +119,14 @@ class ModelAnswer(BaseModel):
     elapsed_seconds: float
     attempts: int
     tool_calls: list[AskedCall] = []
+    filtered: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What is said under it because it is not whole; empty where it is."""
+        return cut_mark(truncated=self.truncated, filtered=self.filtered)
+
+    @property
+    def marked_text(self) -> str:
+        """The text as people are shown it."""
+        return f"{self.text.strip()}\n{self.mark}" if self.mark else self.text

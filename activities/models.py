@@ -38,7 +38,7 @@ from activities.live_text import LiveTail
 from activities.memory_notes import MemoryNotes
 from activities.model_attempts import Attempt
 from activities.model_callers import Caller
-from activities.model_calls import TRUNCATED, ModelCall
+from activities.model_calls import FILTERED, TRUNCATED, ModelCall
 from activities.model_requests import ANSWER_BYTES, CallModel, ModelAnswer
 from activities.tool_offers import told_apart
 from activities.workspace import Workspace
@@ -204,6 +204,7 @@ class ModelActivities:
             model=spec.name,
             provider=spec.provider,
             truncated=answered.completion.truncated,
+            filtered=answered.completion.filtered,
             warnings=settled.warnings,
         )
 
@@ -287,6 +288,7 @@ def _found(found: Found, attempt: Attempt, warnings: Sequence[str]) -> ModelAnsw
         model=call.model,
         provider=call.provider,
         truncated=call.error == TRUNCATED,
+        filtered=call.error == FILTERED,
         warnings=warnings,
     )
 
@@ -299,6 +301,7 @@ def _answer(
     model: str,
     provider: str,
     truncated: bool,
+    filtered: bool,
     warnings: Sequence[str],
 ) -> ModelAnswer:
     text = message.content
@@ -312,6 +315,7 @@ def _answer(
         model=model,
         provider=provider,
         truncated=truncated,
+        filtered=filtered,
         warnings=list(warnings),
         elapsed_seconds=attempt.spent_seconds(),
         attempts=attempt.number,

@@ -1,7 +1,8 @@
 """The one table of timeouts, heartbeats and retries, each with its reason.
 
 Owns every duration that a workflow gives to an activity. Numbers that a user may set are settings
-and come with the request instead (the run timeout, a channel's waits).
+and come with the request instead (the run timeout, the heartbeat of a job's step, a channel's
+waits).
 """
 
 from datetime import timedelta
@@ -90,7 +91,6 @@ LEASE_GRACE: Final = timedelta(seconds=60)
 
 # A job sees for itself when a step is lost, be it a call of the model or of a tool, so that it can
 # say so: nothing is repeated unseen but a fault of the store.
-JOB_STEP_HEARTBEAT: Final = timedelta(seconds=30)
 JOB_STEP_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=30),

@@ -31,6 +31,7 @@ from domain.deliveries import Delivery, DeliveryStatus, Part, occurrence_id
 from domain.delivery_events import event_of_unknown
 from domain.inbound_records import InboundRecord, inbound_id
 from domain.inbox_texts import TextBlock, text_of_blocks
+from domain.notices import cut_mark
 from domain.threads import Thread, ThreadMessage
 from domain.turns import TurnRecord, TurnStatus
 
@@ -54,6 +55,7 @@ class FinishTurn(BaseModel):
         to: Where the answer goes.
         answer_id: The answer's id in the thread; null when there is none.
         truncated: The token limit cut it.
+        filtered: The provider's content filter cut it.
         inbound: Messages that ended, with the turn or before it.
         said: What the user said, as a whole; sessions of former versions gave it so.
         blocks: The same in pieces, where no answer says that it was heard: kept in the thread. The
@@ -65,6 +67,7 @@ class FinishTurn(BaseModel):
     to: ReplyTo
     answer_id: str | None = None
     truncated: bool = False
+    filtered: bool = False
     inbound: list[InboundRecord] = []
     said: str | None = None
     blocks: list[TextBlock] = []
@@ -156,9 +159,7 @@ class TurnActivities:
             while row is not None:
                 current = Delivering(occurrence_id=row.occurrence_id)
                 last = row.attempts >= TURN_ATTEMPTS
-                sent = await self._messenger.send(
-                    row, parts[0].reply_to, last=last, audio_as_voice=reply.speaks
-                )
+                sent = await self._messenger.send(row, last=last)
                 row = await self._store.write(steps.go_on, sent)
         self._check(steps)
         await self._tell(steps)
@@ -186,7 +187,8 @@ class TurnActivities:
             # It was there when the model had answered, and no waiting brings it back.
             error = f"the answer {request.answer_id!r} is not in the store"
             return ChatReply(part=failure_part(error, request.to), error=error)
-        reply = chat_reply(message.content, request.to, truncated=request.truncated)
+        mark = cut_mark(truncated=request.truncated, filtered=request.filtered)
+        reply = chat_reply(message.content, request.to, mark=mark)
         if reply.error is None:
             return reply
         return reply.model_copy(update={"part": failure_part(reply.error, request.to)})

@@ -1,7 +1,6 @@
 """`make bench`: every measurement of this folder, printed with the goal it has.
 
-python -m benchmarks [prompts|runs|sessions|jobs|due|idle|events|schedules|startup …] [--count N]
-                     [--routines N] [--seconds S] [--listeners N]
+python -m benchmarks [NAME …] [--count N] [--routines N] [--seconds S] [--listeners N]
 """
 
 import argparse
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.events import measure_events
 from benchmarks.events import summary as event_summary
+from benchmarks.goals import compare_goals
 from benchmarks.jobs import compare_jobs
 from benchmarks.measuring import memory_mib
 from benchmarks.prompts import measure_prompts
@@ -33,6 +33,7 @@ NAMES = (
     "runs",
     "sessions",
     "jobs",
+    "goals",
     "webhooks",
     "due",
     "idle",
@@ -99,6 +100,17 @@ async def report_jobs() -> None:
     print(
         f"events of a round             {report.jobs_events:6.1f}   (raw {report.floor_events:.1f})"
     )
+
+
+async def report_goals() -> None:
+    """Rounds of goals against a raw workflow that has the same jobs done."""
+    async with running() as (harness, pid):
+        report = await compare_goals(harness, pid)
+    print(f"raw round, one job            {summary(report.floor)}")
+    print(f"round of a goal               {summary(report.goals)}")
+    print(f"goal / raw, p50               {report.ratio:6.2f}")
+    print(f"goal / raw, CPU               {report.cpu_ratio:6.2f}")
+    print(f"events of a round             {report.events:6.1f}")
 
 
 async def report_due(count: int) -> None:
@@ -185,6 +197,8 @@ async def main(names: list[str], count: int, routines: int, seconds: float, list
         await report_sessions(count)
     if "jobs" in names:
         await report_jobs()
+    if "goals" in names:
+        await report_goals()
     if "webhooks" in names:
         await report_webhooks(count)
     if "due" in names:

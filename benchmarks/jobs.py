@@ -20,9 +20,8 @@ from activities.tools.requests import CallMode, DispatchTool, OfferTools
 from benchmarks.measuring import Throughput, measure, quantile
 from domain.identifiers import LLM_QUEUE, RUNS_QUEUE, TOOLS_QUEUE
 from domain.job_prompts import SYSTEM_TEXT
-from domain.jobs import JobRecord, JobStatus, job_session_key
+from domain.jobs import JobRecord, JobStatus, job_session_key, job_thread
 from domain.prompts import PromptFrame
-from domain.threads import Thread, ThreadKind
 from domain.tool_specs import ToolCaller
 from tests.support.harness import Harness
 from tests.support.jobs import ME, calls, said, start_job
@@ -62,17 +61,11 @@ class RawJob:
     @workflow.run
     async def run(self, record: JobRecord) -> str:
         """Go round; gives the answer."""
-        thread = Thread(
-            id=record.id,
-            scope=record.scope,
-            session_key=record.session_key,
-            kind=ThreadKind.JOB,
-            created_at=record.created_at,
-        )
+        thread = job_thread(record)
         caller = ToolCaller(
             caller=f"job:{record.id}", user_id=record.user_id, scope=ME, job_id=record.id
         )
-        await self._put(record, thread)
+        await self._put(record)
         offered = await self._run(
             ToolActivities.offer_tools,
             OfferTools(mode=CallMode.FULL_JOB, caller=caller),
@@ -92,7 +85,7 @@ class RawJob:
             answer = await self._run(ModelActivities.call_model, request, LLM_QUEUE)
             if not answer.tool_calls:
                 ended = {"status": JobStatus.COMPLETED, "result": answer.text}
-                await self._put(record.model_copy(update=ended), thread)
+                await self._put(record.model_copy(update=ended))
                 return str(answer.text)
             for call in answer.tool_calls:
                 sequence += 1
@@ -106,8 +99,9 @@ class RawJob:
                 )
                 await self._run(ToolActivities.dispatch_tool, wanted, TOOLS_QUEUE)
 
-    async def _put(self, record: JobRecord, thread: Thread) -> None:
-        await self._run(JobActivities.put_job, PutJob(record=record, thread=thread), RUNS_QUEUE)
+    async def _put(self, record: JobRecord) -> None:
+        request = PutJob(record=record, thread=job_thread(record))
+        await self._run(JobActivities.put_job, request, RUNS_QUEUE)
 
     async def _run(self, method: Any, request: Any, queue: str) -> Any:
         return await workflow.execute_activity_method(
@@ -151,25 +145,23 @@ async def compare_jobs(harness: Harness, server_pid: int, count: int = 8) -> Job
     return JobsReport(
         floor=[item.seconds / ROUNDS * 1e3 for item in floors],
         jobs=[item.seconds / ROUNDS * 1e3 for item in jobs],
-        floor_cpu_ms=_cpu_ms(floors),
-        jobs_cpu_ms=_cpu_ms(jobs),
+        floor_cpu_ms=round_cpu_ms(floors, ROUNDS),
+        jobs_cpu_ms=round_cpu_ms(jobs, ROUNDS),
         floor_events=events["floor"] / ROUNDS,
         jobs_events=events["jobs"] / ROUNDS,
     )
 
 
-def _cpu_ms(taken: list[Throughput]) -> float:
-    """Processor time of a round, at the median."""
-    spent = [(item.worker_cpu_seconds + item.server_cpu_seconds) / ROUNDS * 1e3 for item in taken]
+def round_cpu_ms(taken: list[Throughput], rounds: int) -> float:
+    """Processor time of a round, worker and server together, at the median."""
+    spent = [(item.worker_cpu_seconds + item.server_cpu_seconds) / rounds * 1e3 for item in taken]
     return quantile(spent, 0.5)
 
 
-async def _raw(harness: Harness) -> int:
-    """One raw workflow; the number of its events."""
-    mark = harness.name()
-    harness.scripts.on(mark, _goes_round)
+def raw_record(mark: str) -> JobRecord:
+    """A job of the floor."""
     job_id = f"job_{ULID()}"
-    record = JobRecord(
+    return JobRecord(
         id=job_id,
         title="Test",
         description=f"Do {mark}.",
@@ -179,12 +171,19 @@ async def _raw(harness: Harness) -> int:
         scope=ME.text,
         created_at=datetime.now(UTC),
     )
-    workflow_id = f"raw-{job_id}"
+
+
+async def _raw(harness: Harness) -> int:
+    """One raw workflow; the number of its events."""
+    mark = harness.name()
+    harness.scripts.on(mark, _goes_round)
+    record = raw_record(mark)
+    workflow_id = f"raw-{record.id}"
     text = await harness.client.execute_workflow(
         RawJob.run, record, id=workflow_id, task_queue=QUEUE
     )
     assert text == "Enough.", text
-    return await _events(harness.client, workflow_id)
+    return await events_of(harness.client, workflow_id)
 
 
 async def _job(harness: Harness) -> int:
@@ -192,9 +191,10 @@ async def _job(harness: Harness) -> int:
     job = await start_job(harness, _goes_round, max_iterations=ROUNDS + 1, user_id=harness.name())
     ended = await job.result()
     assert (ended.text, ended.iteration) == ("Enough.", ROUNDS + 1), ended
-    return await _events(harness.client, job.handle.id)
+    return await events_of(harness.client, job.handle.id)
 
 
-async def _events(client: Client, workflow_id: str) -> int:
+async def events_of(client: Client, workflow_id: str) -> int:
+    """How many events the history of a workflow has."""
     described = await client.get_workflow_handle(workflow_id).describe()
     return described.raw_description.workflow_execution_info.history_length

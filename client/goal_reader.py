@@ -26,7 +26,7 @@ from client import pages
 from client.connection import QUERY_TIMEOUT, translated
 from client.ui_links import UiLinks
 from domain.errors import DomainError, ErrorKind
-from domain.goal import parse_status_filter
+from domain.goal import AfterEvent, parse_status_filter
 from domain.goal_messages import GoalView, goal_workflow_id
 from domain.goal_record import Goal, GoalStatus
 
@@ -34,6 +34,8 @@ QUERIES_AT_ONCE: Final = 8
 _PAGE_SIZE: Final = 1_000
 # Shown instead of the status while a round's job waits for everything to go on.
 _PARKED: Final = "system_paused"
+# Whoever ended a goal's workflow from outside has ended the goal with it.
+_LASTING: Final = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
 
 
 class GoalAnswer(Goal):
@@ -132,7 +134,11 @@ class GoalReader:
             DomainError: `invalid_field` on `limit` when there are too many; `unavailable`.
         """
         found = await self._newest(scope)
-        order = sorted((_created(execution), execution.id) for execution in found)
+        order = sorted(
+            (_created(execution), execution.id)
+            for execution in found
+            if _may_be(execution, wanted=None)
+        )
         return await self._current([key for _, key in order])
 
     def told(self, view: GoalView) -> GoalAnswer:
@@ -161,7 +167,6 @@ class GoalReader:
 
     async def _result(self, found: WorkflowExecutionDescription) -> GoalView:
         if found.status != WorkflowExecutionStatus.COMPLETED:
-            # Whoever ended the workflow from outside has ended the goal with it.
             raise no_goal()
         # Of this very execution: another may have begun meanwhile.
         handle = self._temporal.get_workflow_handle(
@@ -223,9 +228,11 @@ def no_goal() -> DomainError:
 
 
 def _may_be(execution: WorkflowExecution, wanted: GoalStatus | None) -> bool:
-    """Whether a goal may have a status, as far as visibility knows."""
+    """Whether there is a goal, and it may have a status, as far as visibility knows."""
+    if execution.status not in _LASTING:
+        return False
     status = execution.typed_search_attributes.get(attributes.STATUS)
-    return wanted is None or status in {wanted, None, _PARKED}
+    return status != AfterEvent.DELETED and (wanted is None or status in {wanted, None, _PARKED})
 
 
 def _created(execution: WorkflowExecution) -> str:

@@ -38,7 +38,7 @@ from domain.actor import preferred_id
 from domain.errors import DomainError, ErrorKind
 from domain.goal import GoalEvent, is_terminal, transition
 from domain.goal_bodies import GoalVerb, read_creation, read_request
-from domain.goal_messages import CreateGoal, GoalStart, GoalView
+from domain.goal_messages import CreateGoal, DeleteGoal, GoalStart, GoalView
 from domain.goal_record import Goal, GoalStatus
 from domain.goal_state import GoalJob, GoalLimits
 from domain.goal_view import check_creation, is_repeated
@@ -86,6 +86,7 @@ class GoalDefaults(BaseModel):
             job=GoalJob(
                 max_steps=settings.goal_iteration_steps,
                 step_timeout_seconds=settings.job_step_timeout_seconds,
+                step_heartbeat_seconds=settings.job_step_heartbeat_seconds,
                 approval_timeout_seconds=settings.approval_timeout_seconds,
             ),
             judge=settings.goal_judge_model,
@@ -254,7 +255,8 @@ class Goals:
         """What the calls above do, from a JSON object.
 
         Raises:
-            DomainError: What is wrong with the body; `not_found` on `goal`; `conflict` on `status`.
+            DomainError: What is wrong with the body; `not_found` on `goal`; `conflict` on `status`,
+                or on `goal` when another began this moment.
         """
         request = read_request(verb, checked_object(body))
         place = self._place()
@@ -266,19 +268,18 @@ class Goals:
         _check_possible(ended.goal, verb)
         if verb.event == GoalEvent.COMPLETE and ended.goal.status == GoalStatus.COMPLETE:
             return self._reader.told(ended)
-        again = GoalStart(view=ended)
-        return self._reader.told(await self._send(place, verb.update, request, start=again))
+        return self._reader.told(await self._again(place, verb.update, request, ended))
 
     async def delete(self) -> None:
         """Remove the goal; an iteration that runs is interrupted.
 
         Raises:
-            DomainError: `not_found` on `goal`.
+            DomainError: `not_found` on `goal`; `conflict` on it when another began this moment.
         """
         place = self._place()
         if await self._asked(place, _DELETE, None) is None:
             ended = await self._reader.ended(place.workflow_id)
-            await self._send(place, _DELETE, None, start=GoalStart(view=ended))
+            await self._again(place, _DELETE, DeleteGoal(), ended)
 
     # Inside
 
@@ -359,6 +360,13 @@ class Goals:
             if error.kind is ErrorKind.NOT_FOUND:
                 return None
             raise
+
+    async def _again(
+        self, place: GoalPlace, update: str, request: BaseModel | None, ended: GoalView
+    ) -> GoalView:
+        """Ask a goal that has ended, which starts it again; never another that has begun since."""
+        meant = request and request.model_copy(update={"goal_id": ended.goal.id})
+        return await self._send(place, update, meant, start=GoalStart(view=ended))
 
     async def _send(
         self,

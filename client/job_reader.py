@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import BaseModel, Field
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from activities import search_attributes as attributes
 from client.connection import QUERY_TIMEOUT, translated
@@ -94,6 +94,15 @@ class JobReader:
         Raises:
             DomainError: `not_found` for the job of another scope.
         """
+        found = await self.find(job_id)
+        return None if found is None else found.status
+
+    async def find(self, job_id: str) -> WorkflowExecutionDescription | None:
+        """What Temporal knows of its workflow; null when that is nothing any more.
+
+        Raises:
+            DomainError: `not_found` for the job of another scope.
+        """
         if not is_unicode(job_id):
             raise DomainError(ErrorKind.NOT_FOUND, "id", "")
         try:
@@ -106,7 +115,7 @@ class JobReader:
             raise
         if found.typed_search_attributes.get(attributes.SCOPE) != attributes.capped(self._scope()):
             raise DomainError(ErrorKind.NOT_FOUND, "id", job_id)
-        return found.status
+        return found
 
     async def view(self, job_id: str) -> JobView:
         """What its workflow says; whose job it is has been looked at before.

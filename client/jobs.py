@@ -149,18 +149,12 @@ class Jobs:
         Raises:
             DomainError: `not_found`; `unavailable` when no worker answers.
         """
-        if await self._reader.status(job_id) == WorkflowExecutionStatus.RUNNING:
-            handle = self._temporal.get_workflow_handle(job_workflow_id(job_id))
-            closed = asyncio.ensure_future(handle.result())
-            try:
-                while not closed.done() and not await self._waits_for_its_chat(job_id):
-                    await asyncio.wait({closed}, timeout=LOOK_EVERY.total_seconds())
-                if closed.done():
-                    # How it was ended from outside is told below.
-                    with translated(job_id), suppress(WorkflowFailureError):
-                        await closed
-            finally:
-                closed.cancel()
+        handle = self._temporal.get_workflow_handle(job_workflow_id(job_id))
+        while await self._is_at_work(job_id):
+            # How it was ended from outside is told below.
+            with translated(job_id), suppress(TimeoutError, WorkflowFailureError):
+                async with asyncio.timeout(LOOK_EVERY.total_seconds()):
+                    await handle.result()
         return await self._reader.get(job_id)
 
     async def pause(self, job_id: str) -> JobAnswer:
@@ -223,20 +217,20 @@ class Jobs:
 
     # Inside
 
-    async def _waits_for_its_chat(self, job_id: str) -> bool:
-        """Whether a job has ended, is written down, and only its result is not said yet."""
-        handle = self._temporal.get_workflow_handle(job_workflow_id(job_id))
+    async def _is_at_work(self, job_id: str) -> bool:
+        """Whether a job is open, and not only its result still to be said in its chat."""
+        found = await self._reader.find(job_id)
+        if found is None or found.status != WorkflowExecutionStatus.RUNNING:
+            return False
+        if found.typed_search_attributes.get(attributes.STATUS) not in TERMINAL_STATUSES:
+            # Asked of the server alone: a job may be waited for all day.
+            return True
         try:
-            with translated(job_id):
-                found = (await handle.describe()).typed_search_attributes
-            if found.get(attributes.STATUS) not in TERMINAL_STATUSES:
-                # Asked of the server alone: a job may be waited for all day.
-                return False
-            return (await self._reader.view(job_id)).stage == JobStage.SESSION
+            return (await self._reader.view(job_id)).stage != JobStage.SESSION
         except DomainError as error:
             if error.kind != ErrorKind.UNAVAILABLE:
                 raise
-            return False
+            return True
 
     def _chat(self) -> str:
         """The session of whoever asks; that of another job is no chat."""

@@ -45,7 +45,7 @@ from domain.runs import (
     run_id,
     run_workflow_id,
 )
-from workflows.routine_run import RoutineRun
+from workflows.routine_run import NOT_ADMITTED, RoutineRun
 
 PATIENCE = timedelta(seconds=10)
 # How often a watcher looks for new text; the worker reports it at most once a second.
@@ -165,14 +165,19 @@ class Runs:
             description = await self._describe(run)
             if description.status != WorkflowExecutionStatus.RUNNING:
                 return await self._view(run, description)
-            await self._updates.send(
-                run_workflow_id(run),
-                "cancel",
-                CancelRun(reason=reason),
-                RunView,
-                update_id=str(ULID()),
-                patience=PATIENCE,
-            )
+            try:
+                await self._updates.send(
+                    run_workflow_id(run),
+                    "cancel",
+                    CancelRun(reason=reason),
+                    RunView,
+                    update_id=str(ULID()),
+                    patience=PATIENCE,
+                )
+            except DomainError as error:
+                # It has ended a moment ago.
+                if error.kind != ErrorKind.NOT_FOUND:
+                    raise
         return await self.wait(run)
 
     async def wait(self, run: str) -> RunView:
@@ -336,6 +341,7 @@ _REFUSALS = {
     "max_runs": "it has reached max_runs; raise max_runs above run_count",
     "max_concurrent": "a run is in progress and another one waits already",
     "budget": "its budget is spent",
+    NOT_ADMITTED: "it was told to end before the routine had answered",
 }
 
 

@@ -149,6 +149,7 @@ class TicklessClient:
             job_limits=JobLimits(
                 timeout_seconds=settings.job_timeout_seconds,
                 step_timeout_seconds=settings.job_step_timeout_seconds,
+                step_heartbeat_seconds=settings.job_step_heartbeat_seconds,
                 approval_timeout_seconds=settings.approval_timeout_seconds,
             ),
             goal_defaults=GoalDefaults.of_settings(settings),

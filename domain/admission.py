@@ -37,12 +37,16 @@ class NoticeKind(StrEnum):
 
 
 class JobLimits(BaseModel):
-    """The worker's settings for full jobs, in seconds: of work, of a step, of an approval."""
+    """The worker's settings for full jobs, in seconds.
+
+    Of work, of a step, of the silence of a step's worker, of an approval.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     timeout_seconds: int = 3600
     step_timeout_seconds: int = 300
+    step_heartbeat_seconds: int = 30
     approval_timeout_seconds: int = 604_800
 
 

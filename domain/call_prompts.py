@@ -13,6 +13,7 @@ Invariants:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from domain.compaction import compact_prompt_on_overflow
@@ -44,7 +45,7 @@ class Window(NamedTuple):
     answer_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CallPrompt:
     """A prompt.
 
@@ -69,15 +70,15 @@ class CallPrompt:
         head: list[Message] = [{"role": "system", "content": text} for text in texts]
         return [*self.system, *head, *self._body()]
 
-    @property
+    @cached_property
     def tokens(self) -> int:
-        """The estimated size."""
-        return _tokens(self.messages)
+        """The estimated size; every text is looked at once for it."""
+        return estimate_prompt_tokens(list(map(estimate_message_tokens, self.messages)))
 
     @property
     def lasting_tokens(self) -> int:
         """The estimated size, without what is said only once: by this, prompts are compared."""
-        return replace(self, refresh="").tokens
+        return replace(self, refresh="").tokens if self.refresh else self.tokens
 
     def pruned(self, config: PruningConfig, window: Window) -> "CallPrompt":
         """With old results of tools shortened, as far as the window calls for it."""
@@ -260,7 +261,3 @@ def _with_messages(said: Sequence[Said], messages: Sequence[Message]) -> list[Sa
 def _last_user(history: Sequence[Message]) -> int:
     places = [place for place, item in enumerate(history) if item["role"] == "user"]
     return places[-1] if places else 0
-
-
-def _tokens(messages: Sequence[Message]) -> int:
-    return estimate_prompt_tokens([estimate_message_tokens(message) for message in messages])

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.deliveries import FINAL_PART, Part
 from domain.directives import parse_reply_directives
-from domain.notices import TRUNCATED_MARK
 from domain.replies import (
     ReplyPayload,
     ReplyTarget,
@@ -68,26 +67,21 @@ class ChatReply(BaseModel):
     audio_as_voice: bool = False
     error: str | None = None
 
-    @property
-    def speaks(self) -> bool:
-        """Whether the text is to be spoken; a notice of a failure is not."""
-        return self.audio_as_voice and self.error is None
 
-
-def chat_reply(text: str, to: ReplyTo, *, truncated: bool = False) -> ChatReply:
+def chat_reply(text: str, to: ReplyTo, *, mark: str = "") -> ChatReply:
     """What is sent of an answer.
 
     Args:
         text: The whole answer, tags included.
         to: Where it goes.
-        truncated: The token limit cut it.
+        mark: Said under an answer that is not whole.
     """
     said = parse_reply_directives(text, to.message_id)
     if said.is_silent:
         return ChatReply()
     if not said.text.strip():
         return ChatReply(error=NOTHING_LEFT, audio_as_voice=said.audio_as_voice)
-    body = f"{said.text}\n{TRUNCATED_MARK}" if truncated else said.text
+    body = f"{said.text}\n{mark}" if mark else said.text
     target = _target(to)
     payload = ReplyPayload(
         text=body,
@@ -101,6 +95,7 @@ def chat_reply(text: str, to: ReplyTo, *, truncated: bool = False) -> ChatReply:
         part=FINAL_PART,
         route=to.route,
         reply_to=kept.reply_to_id or target.thread_root or None,
+        audio_as_voice=said.audio_as_voice,
         text=body,
     )
     return ChatReply(part=part, audio_as_voice=said.audio_as_voice)

@@ -47,7 +47,8 @@ class Delivery(BaseModel):
     """One row of the outbox.
 
     `message_id` is the channel's own id of what it sent, `run_id` null for what no run says.
-    `scope` is who may see it, `user:me`; null where that was never known.
+    `scope` is who may see it, `user:me`; null where that was never known. `reply_to` is the message
+    to send it under, `audio_as_voice` that it is to be spoken, each on a channel that can.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,12 +65,15 @@ class Delivery(BaseModel):
     created_at: AwareDatetime
     sent_at: AwareDatetime | None = None
     scope: str | None = None
+    reply_to: str | None = None
+    audio_as_voice: bool = False
 
 
 class Part(BaseModel):
     """One text of a run on its way out: `start`, `final`, `first_failure`.
 
-    `reply_to` is the message to send it under, on a channel that can.
+    `reply_to` is the message to send it under, `audio_as_voice` that it is to be spoken, each on a
+    channel that can.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,6 +81,7 @@ class Part(BaseModel):
     part: str
     route: Route
     reply_to: str | None = None
+    audio_as_voice: bool = False
     text: str
 
 
@@ -106,6 +111,8 @@ def resend(row: Delivery, number: int, now: datetime) -> Delivery:
         text=row.text,
         created_at=now,
         scope=row.scope,
+        reply_to=row.reply_to,
+        audio_as_voice=row.audio_as_voice,
     )
 
 

@@ -14,15 +14,19 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.fields import FieldReader, shown
 from domain.goal import GoalEvent, parse_deadline, parse_delay
+from domain.goal_judge import MAX_EVIDENCE
 from domain.goal_messages import (
     CancelIteration,
+    ClaimGoal,
     CompleteGoal,
     DelayGoal,
     ExtendGoal,
     PauseGoal,
+    ReportProgress,
     WaitGoal,
 )
 from domain.goal_record import MAX_OBJECTIVE_BYTES
+from domain.goal_state import CompletionClaim
 from domain.pushed_triggers import read_system_event
 from domain.routine_fields import read_body
 
@@ -30,6 +34,9 @@ MAX_SUMMARY_BYTES: Final = 16_384
 MAX_REASON_CHARS: Final = 1_000
 MAX_CANCEL_CHARS: Final = 200
 MAX_DURATION_CHARS: Final = 200
+# Of what an iteration says by its tools.
+MAX_TOLD_CHARS: Final = 4_096
+MAX_CALL_CHARS: Final = 512
 
 _EVENT: Final = "source:event_type such as github:issue.closed, where a trailing .* is any type"
 
@@ -152,6 +159,35 @@ def _rest(reader: FieldReader) -> tuple[str, str]:
     if reader.problems:
         return "", ""
     return str(duration).strip(), str(reason).strip()
+
+
+def read_claim(claim: ClaimGoal) -> CompletionClaim:
+    """Check what an iteration claims, whoever sends it.
+
+    Raises:
+        DomainError: `invalid_field` on `summary` or `evidence`.
+    """
+    reader = FieldReader({}, "")
+    if len(claim.summary) > MAX_TOLD_CHARS:
+        reader.invalid("summary", f"must have at most {MAX_TOLD_CHARS} characters")
+    if len(claim.evidence) > MAX_EVIDENCE:
+        reader.invalid("evidence", f"must name at most {MAX_EVIDENCE} calls")
+    if any(len(name) > MAX_CALL_CHARS for name in claim.evidence):
+        reader.invalid("evidence", f"must be names of at most {MAX_CALL_CHARS} characters")
+    reader.close()
+    return CompletionClaim.model_validate(claim.model_dump(exclude={"job_id"}))
+
+
+def read_progress(report: ReportProgress) -> str:
+    """Check what an iteration reports, whoever sends it; gives the text.
+
+    Raises:
+        DomainError: `missing_field` or `invalid_field` on `text`.
+    """
+    reader = FieldReader({"text": report.text}, "")
+    text = reader.required_text("text", max_chars=MAX_TOLD_CHARS)
+    reader.close()
+    return text
 
 
 def read_goal_event(value: object) -> str:

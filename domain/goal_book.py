@@ -26,6 +26,7 @@ from domain.goal_events import event_of_change
 from domain.goal_progress import progress_text
 from domain.goal_record import Goal, GoalPausedReason, GoalStatus, GoalWaiting
 from domain.goal_state import (
+    MAX_WAITING_EVENTS,
     ClaimAnswer,
     CompletionClaim,
     GoalNotice,
@@ -37,6 +38,7 @@ from domain.goal_state import (
     WhatNext,
 )
 from domain.goal_timing import IterationOutcome, fast_loop_step
+from domain.runs import hex32
 from domain.trigger_matching import SystemEvent, match_system_event
 from domain.trigger_models import SystemEventTrigger
 from domain.usage import Spent
@@ -105,7 +107,8 @@ class GoalBook:
         """The goal is reached, says whoever may; a second time nothing is told again."""
         done = self.goal.status == GoalStatus.COMPLETE
         self._follow(GoalEvent.COMPLETE, now, paused_reason=None, **self._rested())
-        self._state.wait_event = None
+        # What the judge was to look at is decided.
+        self._state.wait_event = self._state.claim = None
         if not done:
             self._state.summary = summary.strip()
             text = notices.complete_notice(self.goal, now, summary)
@@ -283,7 +286,8 @@ class GoalBook:
         if not claim.proven and not looked_again:
             return ClaimAnswer.CHECK
         if judged:
-            state.claim = claim
+            # Names that prove nothing are of no use to the judge.
+            state.claim = claim if claim.proven else claim.model_copy(update={"evidence": []})
             return ClaimAnswer.JUDGE
         self.complete(now, claim.summary)
         return ClaimAnswer.ACCEPTED
@@ -301,9 +305,15 @@ class GoalBook:
         if self._is_active:
             self._check_limits(now)
 
-    def judge_stopped(self, spent: Spent) -> None:
-        """The judge's look ended without a result; a claim that still counts is looked at again."""
+    def judge_stopped(self, spent: Spent, *, given_up: bool = False) -> None:
+        """The judge's look ended without a result; a claim that still counts is looked at again.
+
+        Args:
+            spent: What the look has cost.
+            given_up: It was broken off: whoever looks again asks anew.
+        """
         self._count(spent)
+        self._state.judged += given_up
 
     def judge_unpaid(self, spent: Spent, now: datetime) -> None:
         """No money is left to judge the claim; whoever resumes the goal has it judged then."""
@@ -320,7 +330,12 @@ class GoalBook:
 
     def take_notices(self) -> list[GoalNotice]:
         """What has to be told, oldest first; taken once."""
-        taken, self._state.notices = self._state.notices, []
+        state = self._state
+        taken, state.notices = state.notices, []
+        if state.left_out:
+            text = notices.left_out_notice(self.goal, state.left_out)
+            taken = [self._notice(GoalNoticeKind.LEFT_OUT, text, state.left_out), *taken]
+            state.left_out = 0
         return taken
 
     def take_events(self) -> list[EmittedEvent]:
@@ -328,17 +343,25 @@ class GoalBook:
         taken, self._state.events = self._state.events, []
         return taken
 
+    def put_back(self, told: list[GoalNotice], events: list[EmittedEvent]) -> None:
+        """What was taken could not be told: it waits in front of what has come since."""
+        state = self._state
+        state.events = [*events, *state.events][-MAX_WAITING_EVENTS:]
+        self._keep([*told, *state.notices])
+
     @property
     def has_news(self) -> bool:
         """Whether there is anything to tell."""
         return bool(self._state.notices or self._state.events)
 
-    def progress(self, said: str) -> None:
-        """Tell what an iteration says of itself, unless it says the same as before."""
+    def progress(self, said: str) -> bool:
+        """Tell what an iteration says of itself; false when it says nothing, or the same again."""
         text = None if self._state.deleted else progress_text(said)
-        if text is not None and text != self._state.last_progress:
-            self._state.last_progress = text
+        if text is not None and (digest := hex32(text)) != self._state.last_progress:
+            self._state.last_progress = digest
             self._tell(GoalNoticeKind.PROGRESS, text)
+            return True
+        return False
 
     # Inside
 
@@ -435,14 +458,23 @@ class GoalBook:
         self._note(now, status=GoalStatus(after), **changes)
         told = event_of_change(before, self.goal, self._state.hop)
         if told is not None:
-            self._state.events = [*self._state.events, told]
+            self._state.events = [*self._state.events, told][-MAX_WAITING_EVENTS:]
 
     def _note(self, now: datetime, **changes: object) -> None:
         known = {"updated_at": now, "revision": self.goal.revision + 1}
         self._state.goal = self.goal.model_copy(update={**changes, **known})
 
     def _tell(self, kind: GoalNoticeKind, text: str) -> None:
-        state = self._state
-        state.told += 1
-        notice = GoalNotice(kind=kind, part=f"{kind}-{state.told}", text=text)
-        state.notices = [*state.notices, notice]
+        self._keep([*self._state.notices, self._notice(kind, text)])
+
+    def _notice(self, kind: GoalNoticeKind, text: str, stands_for: int = 1) -> GoalNotice:
+        self._state.told += 1
+        part = f"{kind}-{self._state.told}"
+        return GoalNotice(kind=kind, part=part, text=text, stands_for=stands_for)
+
+    def _keep(self, waiting: list[GoalNotice]) -> None:
+        """Let notices wait, as far as they may; the others are counted."""
+        kept = notices.newest_notices(waiting)
+        lost = waiting[: len(waiting) - len(kept)]
+        self._state.notices = kept
+        self._state.left_out += sum(notice.stands_for for notice in lost)

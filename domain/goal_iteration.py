@@ -9,7 +9,6 @@ from datetime import datetime
 
 from domain.goal_events import goal_title
 from domain.goal_state import ClaimAnswer, GoalState, IterationEnd, IterationEnded
-from domain.goal_timing import iteration_timeout
 from domain.job_messages import JobEnded, StartJob
 from domain.jobs import JobRecord, JobStatus, job_session_key
 from domain.usage import Spent
@@ -55,11 +54,6 @@ def iteration_job(
     goal, limits = state.goal, state.limits
     spent, before = state.spent, state.spent_before
     scope = state.work_scope or goal.scope
-    longest = limits.run_timeout_seconds
-    left = wrap_up or iteration_timeout(longest, goal.deadline_at, now)
-    if left < longest and wrap_up is None:
-        # Whole seconds end before the deadline does, at which the goal ends the job itself.
-        left += 1
     return StartJob(
         record=JobRecord(
             id=job_id,
@@ -76,12 +70,15 @@ def iteration_job(
         scope=scope,
         route=goal.route,
         owner=owner,
-        thread_id=goal.thread_id,
         hop=state.hop,
-        timeout_seconds=left,
+        # At the deadline, which may be moved meanwhile, the goal ends the job itself.
+        timeout_seconds=wrap_up or limits.run_timeout_seconds,
         step_timeout_seconds=state.job.step_timeout_seconds,
+        step_heartbeat_seconds=state.job.step_heartbeat_seconds,
         approval_timeout_seconds=state.job.approval_timeout_seconds,
         allowed_tools=[] if wrap_up else None,
+        # The report must not wait until others are through: the deadline has passed.
+        needs_slot=wrap_up is None,
         # So that no single round spends more than the goal has left.
         max_tokens_total=(
             None if wrap_up else _left(limits.max_tokens_total, spent.tokens, before.tokens)

@@ -22,6 +22,8 @@ WORKFLOW_PREFIX: Final = "goal/"
 THREAD_READY: Final = "thread_ready"
 EVENT_CAME: Final = "event_came"
 ITERATION_WAITS: Final = "iteration_waits"
+
+JobWaits = GoalWaiting | Literal["budget", "slot", "paused"]
 CANCELLED_BY_USER: Final = "cancelled by user"
 
 
@@ -62,9 +64,16 @@ class CreateGoal(_Message):
 
 
 class ExtendGoal(_Message):
-    """Move the deadline to `deadline_in` from now, such as `24h`."""
+    """Move the deadline to `deadline_in` from now, such as `24h`; `goal_id` where one is meant."""
 
     deadline_in: str
+    goal_id: str | None = None
+
+
+class DeleteGoal(_Message):
+    """End the goal without a word; `goal_id` where one is meant, and not whichever there is."""
+
+    goal_id: str | None = None
 
 
 class DelayGoal(_Message):
@@ -91,9 +100,10 @@ class PauseGoal(_Message):
 
 
 class CompleteGoal(_Message):
-    """The goal is reached; `summary` is told."""
+    """The goal is reached; `summary` is told; `goal_id` where one is meant."""
 
     summary: str = ""
+    goal_id: str | None = None
 
 
 class CancelIteration(_Message):
@@ -148,10 +158,20 @@ class EventCame(_Message):
 
 
 class IterationWaits(_Message):
-    """The iteration's job waits; with null it may go on and waits for the session to be held."""
+    """The iteration's job waits; with null it may go on and waits for the session to be held.
+
+    `slot`: for one of the deployment's; `paused`: for a person to resume the job; `budget`: for
+    money, which ends the iteration.
+    """
 
     job_id: str
-    waiting_for: GoalWaiting | Literal["budget"] | None = None
+    waiting_for: JobWaits | None = None
+
+
+class ProgressTold(_Message):
+    """The report was heard; the same one twice running is told once."""
+
+    told: bool
 
 
 class ClaimAnswered(_Message):

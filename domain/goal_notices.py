@@ -1,12 +1,14 @@
 """The texts that are sent to people about a goal.
 
-Owns their wording. When one is sent is `domain.goal_book`'s. Source: automation.md §9, Notices.
+Owns their wording, and how many may wait. When one is sent is `domain.goal_book`'s.
+Source: automation.md §9, Notices.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from domain.goal_record import Goal, GoalPausedReason
-from domain.goal_state import GoalLimits
+from domain.goal_state import MAX_WAITING_BYTES, GoalLimits, GoalNotice
 from domain.goal_timing import format_duration
 from domain.notices import cost_text
 from domain.zones import load_zone
@@ -53,6 +55,22 @@ def timeout_notice(goal: Goal, now: datetime) -> str:
     """The deadline has passed."""
     head = f"Goal timed out after {_elapsed(goal, now)}: {_objective(goal)}"
     return f"{head}\nReopen it with: tickless goal extend 24h"
+
+
+def left_out_notice(goal: Goal, count: int) -> str:
+    """Notices had to go before they could be told."""
+    return f"Goal, {count} older notices left out, none could be recorded: {_objective(goal)}"
+
+
+def newest_notices(waiting: Sequence[GoalNotice]) -> list[GoalNotice]:
+    """Those of the notices that may wait: the newest ones whose texts fit, oldest first."""
+    kept, room = list[GoalNotice](), MAX_WAITING_BYTES
+    for notice in reversed(waiting):
+        room -= len(notice.text.encode())
+        if kept and room < 0:
+            break
+        kept.insert(0, notice)
+    return kept
 
 
 def _why(goal: Goal, limits: GoalLimits) -> str:

@@ -16,6 +16,9 @@ from domain.usage import Spent
 
 DEFAULT_RUN_TIMEOUT_SECONDS = 3600
 WRAP_UP_SECONDS = 300
+# Of the texts of notices that wait, in UTF-8; the newest one waits whatever its length.
+MAX_WAITING_BYTES = 12_288
+MAX_WAITING_EVENTS = 16
 
 
 class GoalLimits(BaseModel):
@@ -48,6 +51,7 @@ class GoalJob(BaseModel):
     Attributes:
         max_steps: Calls of the model with tools.
         step_timeout_seconds: Of one step.
+        step_heartbeat_seconds: Silence after which the worker of a step is taken for dead.
         approval_timeout_seconds: How long an answer is waited for.
     """
 
@@ -55,6 +59,7 @@ class GoalJob(BaseModel):
 
     max_steps: int = 25
     step_timeout_seconds: int = 300
+    step_heartbeat_seconds: int = 30
     approval_timeout_seconds: int = 604_800
 
 
@@ -68,16 +73,21 @@ class GoalNoticeKind(StrEnum):
     COMPLETE = "complete"
     TIMEOUT = "timeout"
     PROGRESS = "progress"
+    LEFT_OUT = "left_out"
 
 
 class GoalNotice(BaseModel):
-    """A text that has to go out once; `part` is its place in the outbox: `<goal id>/<part>`."""
+    """A text that has to go out once; `part` is its place in the outbox: `<goal id>/<part>`.
+
+    `stands_for` counts the notices that are lost with it: more than one where it counts others.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     kind: GoalNoticeKind
     part: str
     text: str
+    stands_for: int = 1
 
     @property
     def is_start(self) -> bool:
@@ -199,10 +209,11 @@ class GoalState(BaseModel):
         wait_event: `source:event_type` that wakes it before `next_run_at`.
         hop: Of the event that woke it last, for what its rounds tell; 0 where none did.
         summary: What the completion said.
-        notices: Not told yet, oldest first.
+        notices: Not told yet, oldest first; the newest ones, within `MAX_WAITING_BYTES`.
         told: How many notices there were.
-        events: Not told yet, oldest first.
-        last_progress: The last progress that was told; it is not told twice running.
+        left_out: How many had to go because the ledger could not be written for so long.
+        events: Not told yet, oldest first; the newest `MAX_WAITING_EVENTS`.
+        last_progress: Digest of the last progress that was told; it is not told twice running.
         spent: Of all iterations.
         rounds_before: Iterations when a person resumed it last: the limit counts from there.
         spent_before: What was spent then.
@@ -239,6 +250,7 @@ class GoalState(BaseModel):
     summary: str = ""
     notices: list[GoalNotice] = []
     told: int = 0
+    left_out: int = 0
     events: list[EmittedEvent] = []
     last_progress: str = ""
     spent: Spent = Spent()

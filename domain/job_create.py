@@ -82,6 +82,7 @@ def new_job(
         route=route,
         timeout_seconds=allowed.run_timeout_seconds or limits.timeout_seconds,
         step_timeout_seconds=limits.step_timeout_seconds,
+        step_heartbeat_seconds=limits.step_heartbeat_seconds,
         approval_timeout_seconds=limits.approval_timeout_seconds,
         allowed_tools=allowed.allowed_tools,
         max_tool_calls=allowed.max_tool_calls,

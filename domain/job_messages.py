@@ -35,14 +35,15 @@ class StartJob(BaseModel):
         owner: The workflow that waits for its end: a run or a goal.
         run: The row of that run, written in one transaction with the job's.
         result_session: The chat's session, held while the result is said; blank for none.
-        thread_id: The conversation it works in; null: one of its own.
         timeout_seconds: Of work; waiting costs nothing.
         step_timeout_seconds: Of one step.
+        step_heartbeat_seconds: Silence after which the worker of a step is taken for dead.
         approval_timeout_seconds: How long an answer is waited for.
         allowed_tools: Exactly these; null: all that need nobody to attend.
         max_tool_calls, max_tokens_total, max_cost_micros: Limits; null: none.
         untrusted: Texts from outside that its prompts quote.
         hop: Of what fired the run.
+        needs_slot: It waits for one of the deployment's slots; not so one call without tools.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,9 +54,9 @@ class StartJob(BaseModel):
     owner: str | None = None
     run: RunRecord | None = None
     result_session: str = ""
-    thread_id: str | None = None
     timeout_seconds: int = 3600
     step_timeout_seconds: int = 300
+    step_heartbeat_seconds: int = 30
     approval_timeout_seconds: int = 604_800
     allowed_tools: list[str] | None = None
     max_tool_calls: int | None = None
@@ -63,6 +64,7 @@ class StartJob(BaseModel):
     max_cost_micros: int | None = None
     untrusted: list[UntrustedText] = []
     hop: int = 0
+    needs_slot: bool = True
 
 
 class JobStage(StrEnum):

@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from domain.threads import Thread, ThreadKind
 from domain.tools import SandboxMode
 from domain.transitions import follow
 
@@ -74,6 +75,7 @@ class JobRecord(BaseModel):
         recoveries: Steps that stalled and were done again.
         attempts: Calls of models, the repeated ones counted.
         session_key: `job:<id>`: a job speaks in a conversation of its own.
+        thread_id: The thread it works in, also another one than its own; null: not written yet.
         user_id: Whose rate limits its tools count for.
         scope: In its text form, `user:me`.
         result: The answer.
@@ -161,3 +163,14 @@ def job_workflow_id(job_id: str) -> str:
 def job_session_key(job_id: str) -> str:
     """The key of the conversation a job has with itself."""
     return SESSION_PREFIX + job_id
+
+
+def job_thread(job: JobRecord) -> Thread:
+    """The thread a job works in: the one it was given, or its own."""
+    return Thread(
+        id=job.thread_id or job.id,
+        scope=job.scope,
+        session_key=job.session_key,
+        kind=ThreadKind.JOB,
+        created_at=job.created_at,
+    )

@@ -202,7 +202,7 @@ class DeliveryRecord(BaseModel):
     def of(cls, row: Delivery, max_chars: int) -> "DeliveryRecord":
         """The record of a row, its text cut to so many characters."""
         return cls(
-            **row.model_dump(exclude={"route", "text", "scope"}),
+            **row.model_dump(exclude={"route", "text", "scope", "reply_to", "audio_as_voice"}),
             route=row.route.text,
             text=row.text[:max_chars],
             truncated=len(row.text) > max_chars,

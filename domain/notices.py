@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from domain.admission import NoticeKind, RunDefinition
-from domain.deliveries import Part
-from domain.outcome import should_notify
+from domain.deliveries import FINAL_PART, Part
+from domain.outcome import classify_reply, should_notify
 from domain.redaction import redact_text
 from domain.runs import RunRecord, RunStatus
 from domain.timestamps import format_timestamp, whole_second
@@ -17,24 +17,31 @@ from domain.watchdog import Alert, AlertKind, format_duration
 
 LATE_FROM_SECONDS = 60
 TRUNCATED_MARK = "[The answer was cut off by the token limit.]"
+FILTERED_MARK = "[The answer was cut off by the provider's content filter.]"
 
 
-def final_notice(
-    title: str, record: RunRecord, text: str, *, late_seconds: int, truncated: bool = False
-) -> str:
+def cut_mark(*, truncated: bool, filtered: bool) -> str:
+    """What is said under an answer that is not whole; empty under one that is.
+
+    Args:
+        truncated: The token limit cut it.
+        filtered: The provider's content filter cut it.
+    """
+    if filtered:
+        return FILTERED_MARK
+    return TRUNCATED_MARK if truncated else ""
+
+
+def final_notice(title: str, record: RunRecord, text: str, *, late_seconds: int) -> str:
     """A run's reply as it is delivered: title and status, the text, then what is worth knowing.
 
     Args:
         title: The routine's title or name.
         record: The run as it ended.
-        text: The model's reply.
+        text: The model's reply, with its mark if it was cut.
         late_seconds: How long after its nominal time the run began.
-        truncated: Whether the reply was cut by the token limit.
     """
-    body = [text.strip()]
-    if truncated:
-        body.append(TRUNCATED_MARK)
-    return _assemble(f"{title}: {record.status}", body, record, late_seconds)
+    return _assemble(f"{title}: {record.status}", [text.strip()], record, late_seconds)
 
 
 def start_notice(title: str, record: RunRecord) -> str:
@@ -98,6 +105,33 @@ def alert_notice(
     return "\n".join([head, *body, f"(routine {routine_id})"])
 
 
+def run_part(definition: RunDefinition, name: str, text: str) -> Part:
+    """A text of a run, for where its routine speaks."""
+    return Part(part=name, route=definition.route, reply_to=definition.reply_to, text=text)
+
+
+def final_parts(
+    definition: RunDefinition, record: RunRecord, text: str, *, mark: str, late_seconds: int
+) -> list[Part]:
+    """The reply of a run, where the routine wants it to be said.
+
+    Args:
+        definition: The routine's, as it was at admission.
+        record: The run as it ended.
+        text: The model's reply.
+        mark: Said under a reply that is not whole.
+        late_seconds: How long after its nominal time the run began.
+    """
+    if not should_notify(record.status, definition.notify, classify_reply(text).sentinel):
+        return []
+    if record.status == RunStatus.OK:
+        said = success_notice(definition.title, record, late_seconds=late_seconds)
+    else:
+        whole = f"{text.strip()}\n{mark}" if mark else text
+        said = final_notice(definition.title, record, whole, late_seconds=late_seconds)
+    return [run_part(definition, FINAL_PART, said)]
+
+
 def notice_parts(
     kinds: Iterable[NoticeKind],
     definition: RunDefinition,
@@ -119,9 +153,7 @@ def notice_parts(
             text = failure_notice(
                 kind, definition.title, record, late_seconds=late_seconds, failures=failures
             )
-        parts.append(
-            Part(part=kind, route=definition.route, reply_to=definition.reply_to, text=text)
-        )
+        parts.append(run_part(definition, kind, text))
     return parts
 
 

@@ -16,9 +16,21 @@ from domain.secret_keys import is_sensitive_key
 from domain.secret_texts import mask_secrets, masked_parts
 from domain.secret_values import PLACEHOLDER
 
-__all__ = ["MAX_DEPTH", "PLACEHOLDER", "is_sensitive_key", "masked_parts", "redact", "redact_text"]
+__all__ = [
+    "MAX_DEPTH",
+    "PLACEHOLDER",
+    "REASON_CHARS",
+    "is_sensitive_key",
+    "masked_parts",
+    "redact",
+    "redact_reason",
+    "redact_text",
+]
 
 MAX_DEPTH: Final = 32
+REASON_CHARS: Final = 200
+# Looked at no further: whoever writes more is told with its beginning.
+_READ_CHARS: Final = 16_384
 
 
 def redact(value: object, sensitive: Sequence[str] = ()) -> object:
@@ -38,6 +50,15 @@ def redact(value: object, sensitive: Sequence[str] = ()) -> object:
 def redact_text(text: str) -> str:
     """A text with every secret in it replaced by `[REDACTED]`."""
     return mask_secrets(text)
+
+
+def redact_reason(reason: str) -> str:
+    """Why somebody ended something, as it is shown and written down.
+
+    Senders of plain messages to a workflow are checked by nobody before it: what they say is
+    masked here, and cut to 200 characters.
+    """
+    return redact_text(reason[:_READ_CHARS])[:REASON_CHARS]
 
 
 def _redact(value: object, sensitive: frozenset[str], path: str, depth: int) -> object:

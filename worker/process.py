@@ -276,7 +276,7 @@ def _goal_activities(
         start_notices=settings.start_notices,
     )
     claims = GoalClaimActivities(store)
-    return [goals.put_goal, goals.find_thread, claims.prepare_judgement]
+    return [goals.put_goal, goals.round_prompt, goals.find_thread, claims.prepare_judgement]
 
 
 def _tools(tools: ToolSource, store: Store, pause: PauseFlag, *, pushed: bool) -> _Queue:
@@ -336,6 +336,7 @@ def _runs(
         job_limits=JobLimits(
             timeout_seconds=settings.job_timeout_seconds,
             step_timeout_seconds=settings.job_step_timeout_seconds,
+            step_heartbeat_seconds=settings.job_step_heartbeat_seconds,
             approval_timeout_seconds=settings.approval_timeout_seconds,
         ),
         failure_limit=settings.failure_limit,

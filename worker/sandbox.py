@@ -23,6 +23,7 @@ PASSED_THROUGH = (
     "ulid",
     # What workflow classes call of their own package: no state, no clock, so nothing to isolate.
     "workflows.completion_hook",
+    "workflows.delivering",
     "workflows.entity_calls",
     "workflows.goal_judge",
     "workflows.goal_telling",
@@ -30,9 +31,11 @@ PASSED_THROUGH = (
     "workflows.job_hold",
     "workflows.job_slot",
     "workflows.job_steps",
+    "workflows.job_telling",
     "workflows.lease_rounds",
     "workflows.model_calls",
     "workflows.parking",
+    "workflows.session_books",
     "workflows.turns",
     "workflows.ulids",
 )

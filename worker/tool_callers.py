@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import BaseModel
 from temporalio.client import Client
 
 from client.context import GROUP_CHAT, CallerContext
@@ -42,78 +43,67 @@ class LibraryCalls:
 
     async def list_routines(self, caller: ToolCaller, status: str, limit: int) -> Mapping[str, Any]:
         """The newest routines first."""
-        page = await self._client(caller).routines.list(status=status, limit=limit)
-        return page.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).routines.list(status=status, limit=limit))
 
     async def list_runs(self, caller: ToolCaller, routine_id: str, limit: int) -> Mapping[str, Any]:
         """The newest runs of a routine first."""
         runs = await self._client(caller).routines.runs(routine_id, limit=limit)
-        return {"runs": [run.model_dump(mode="json", exclude_none=True) for run in runs]}
+        return {"runs": [_shown(run) for run in runs]}
 
     async def create_routine(
         self, caller: ToolCaller, body: Mapping[str, Any], key: str
     ) -> Mapping[str, Any]:
         """A new routine; the same key is the same routine."""
-        created = await self._client(caller).routines.create(body, idempotency_key=key)
-        return created.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).routines.create(body, idempotency_key=key))
 
     async def update_routine(
         self, caller: ToolCaller, routine_id: str, changes: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """A routine, changed by a JSON merge patch."""
-        answer = await self._client(caller).routines.patch(routine_id, changes)
-        return answer.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).routines.patch(routine_id, changes))
 
     async def delete_routine(self, caller: ToolCaller, routine_id: str) -> Mapping[str, Any]:
         """A routine, deleted; it can be restored for a while."""
-        answer = await self._client(caller).routines.delete(routine_id)
-        return answer.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).routines.delete(routine_id))
 
     async def trigger_routine(
         self, caller: ToolCaller, routine_id: str, key: str, *, force: bool
     ) -> Mapping[str, Any]:
         """One extra run; the same key is the same run."""
-        started = await self._client(caller).runs.trigger(
-            routine_id, force=force, idempotency_key=key
+        return _shown(
+            await self._client(caller).runs.trigger(routine_id, force=force, idempotency_key=key)
         )
-        return started.model_dump(mode="json", exclude_none=True)
 
     async def list_jobs(self, caller: ToolCaller, status: str, limit: int) -> Mapping[str, Any]:
         """The newest jobs first."""
-        page = await self._client(caller).jobs.list(status=status, limit=limit)
-        return page.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).jobs.list(status=status, limit=limit))
 
     async def get_job(self, caller: ToolCaller, job_id: str) -> Mapping[str, Any]:
         """One job as it stands."""
-        job = await self._client(caller).jobs.get(job_id)
-        return job.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).jobs.get(job_id))
 
     async def create_job(
         self, caller: ToolCaller, body: Mapping[str, Any], key: str
     ) -> Mapping[str, Any]:
         """A new job; the same key is the same job."""
         jobs = self._client(caller).jobs
-        started = await jobs.create(body, idempotency_key=key, hop=caller.hop)
-        return started.model_dump(mode="json", exclude_none=True)
+        return _shown(await jobs.create(body, idempotency_key=key, hop=caller.hop))
 
     async def tell_job(
         self, caller: ToolCaller, job_id: str, said: str, key: str
     ) -> Mapping[str, Any]:
         """A job, told something; the same key is the same message."""
-        job = await self._client(caller).jobs.send(job_id, said, key=key)
-        return job.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).jobs.send(job_id, said, key=key))
 
     async def cancel_job(self, caller: ToolCaller, job_id: str, reason: str) -> Mapping[str, Any]:
         """A job, ended."""
-        job = await self._client(caller).jobs.cancel(job_id, reason=reason)
-        return job.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).jobs.cancel(job_id, reason=reason))
 
     async def list_approvals(
         self, caller: ToolCaller, status: str, limit: int
     ) -> Mapping[str, Any]:
         """The approvals that wait first, then the newest."""
-        page = await self._client(caller).approvals.list(status=status, limit=limit)
-        return page.model_dump(mode="json", exclude_none=True)
+        return _shown(await self._client(caller).approvals.list(status=status, limit=limit))
 
     def _client(self, caller: ToolCaller) -> TicklessClient:
         context = caller_context(caller)
@@ -147,3 +137,8 @@ def caller_context(caller: ToolCaller) -> CallerContext:
         actor_user_id=caller.scope.id,
         session_key=caller.session_key,
     )
+
+
+def _shown(answer: BaseModel) -> Mapping[str, Any]:
+    """An answer of the library as JSON."""
+    return answer.model_dump(mode="json", exclude_none=True)

@@ -17,9 +17,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.control import MEMO_PAUSED, MEMO_REASON, MEMO_SINCE, SystemPause
     from activities.waking import WakingActivities
     from domain.errors import DomainError, ErrorKind
+    from domain.redaction import REASON_CHARS, redact_reason
     from domain.timestamps import format_timestamp
-
-_MAX_REASON_CHARS = 200
 
 
 class PauseAll(BaseModel):
@@ -63,14 +62,14 @@ class Control:
     def pause_all(self, request: PauseAll | None = None) -> SystemPause:
         """Pause everything; a second time only changes the reason."""
         reason = (request or PauseAll()).reason.strip()
-        if len(reason) > _MAX_REASON_CHARS:
+        if len(reason) > REASON_CHARS:
             raise DomainError(
                 ErrorKind.INVALID_FIELD,
                 "reason",
-                f"reason must have at most {_MAX_REASON_CHARS} characters, not {len(reason)}",
+                f"reason must have at most {REASON_CHARS} characters, not {len(reason)}",
             )
         since = self._pause.since or format_timestamp(workflow.now())
-        self._pause = SystemPause(paused=True, reason=reason, since=since)
+        self._pause = SystemPause(paused=True, reason=redact_reason(reason), since=since)
         self._publish()
         return self._pause
 

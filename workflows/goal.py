@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from activities import timeouts
     from activities.goals import FindThread, GoalActivities
     from domain.errors import DomainError, ErrorKind
-    from domain.goal_bodies import GoalVerb, read_request
+    from domain.goal_bodies import GoalVerb, read_claim, read_progress, read_request
     from domain.goal_book import GoalBook
     from domain.goal_iteration import claim_message
     from domain.goal_messages import (
@@ -31,18 +31,20 @@ with workflow.unsafe.imports_passed_through():
         CompleteGoal,
         CreateGoal,
         DelayGoal,
+        DeleteGoal,
         EventCame,
         ExtendGoal,
         GoalStart,
         GoalView,
         IterationWaits,
         PauseGoal,
+        ProgressTold,
         ReportProgress,
         ThreadReady,
         WaitGoal,
     )
     from domain.goal_record import GoalPausedReason, GoalStatus
-    from domain.goal_state import CompletionClaim, GoalState, IterationEnd, NextStep, WhatNext
+    from domain.goal_state import GoalState, IterationEnd, NextStep, WhatNext
     from domain.goal_timing import parse_deadline, parse_delay
     from domain.goal_view import (
         check_creation,
@@ -69,8 +71,13 @@ class _Goal:
         self.state = state
         self.book = GoalBook(state)
         self.telling = GoalTelling(self.book)
-        self.rounds = GoalRounds(self.book, self.telling)
+        self.rounds = GoalRounds(self.book)
         self.judging = GoalJudging(self.book)
+
+    def cut(self, end: IterationEnd) -> None:
+        """End what is being done for it: the round that runs, or the judge's look."""
+        self.rounds.cut(end)
+        self.judging.cut()
 
     @property
     def is_over(self) -> bool:
@@ -112,6 +119,7 @@ class GoalWorkflow:
             # While the end was told, somebody may have reopened it, or begun the next one.
             if goal is self._goal and goal.is_over and not goal.book.has_news:
                 showing.cancel()
+                show(self._view(), goal.state.user_id)
                 return self._view(whole=True)
 
     # Messages of people
@@ -134,7 +142,8 @@ class GoalWorkflow:
     async def extend(self, request: ExtendGoal) -> GoalView:
         """Move the deadline; a goal that timed out is reopened."""
         self._expected = False
-        read_request(GoalVerb.EXTEND, request.model_dump())
+        read_request(GoalVerb.EXTEND, request.model_dump(exclude={"goal_id"}))
+        self._check_meant(request.goal_id)
         self._goal.book.extend(parse_deadline(request.deadline_in), workflow.now())
         await self._find_thread()
         return self._view()
@@ -155,9 +164,10 @@ class GoalWorkflow:
 
     @workflow.update
     @guarded
-    def delete(self) -> GoalView:
+    def delete(self, request: DeleteGoal | None = None) -> GoalView:
         """End the iteration that runs, and the goal without a word."""
         self._goal.book.check_there()
+        self._check_meant(None if request is None else request.goal_id)
         self._expected = False
         self._goal.book.delete(workflow.now())
         self._goal.rounds.cut(IterationEnd.CANCELLED)
@@ -229,19 +239,17 @@ class GoalWorkflow:
     def claim(self, request: ClaimGoal) -> ClaimAnswered:
         """The model says that the goal is reached."""
         self._check_job(request.job_id)
-        claim = CompletionClaim.model_validate(request.model_dump(exclude={"job_id"}))
         judged = self._goal.state.judge is not None
-        answer = self._goal.book.claim(claim, workflow.now(), judged=judged)
+        answer = self._goal.book.claim(read_claim(request), workflow.now(), judged=judged)
         return ClaimAnswered(answer=answer, message=claim_message(answer))
 
     @workflow.update
     @guarded
-    def progress(self, request: ReportProgress) -> GoalView:
+    def progress(self, request: ReportProgress) -> ProgressTold:
         """The model says how it stands."""
         self._check_job(request.job_id)
         self._goal.book.check_there()
-        self._goal.book.progress(request.text)
-        return self._view()
+        return ProgressTold(told=self._goal.book.progress(read_progress(request)))
 
     @workflow.signal
     @guarded_signal
@@ -282,7 +290,7 @@ class GoalWorkflow:
     def cancel(self, _request: StopSession | None = None) -> None:
         """The user has told all that goes on in the conversation to stop."""
         # A round may still run though its goal has ended.
-        self._goal.rounds.cut(IterationEnd.STOPPED)
+        self._goal.cut(IterationEnd.STOPPED)
         if not self._goal.is_over:
             self._goal.book.pause(workflow.now(), GoalPausedReason.STOPPED_BY_USER)
 
@@ -307,12 +315,13 @@ class GoalWorkflow:
     def _pause(self, request: PauseGoal | None) -> None:
         self._goal.book.pause(workflow.now())
         if request is not None and request.now:
-            self._goal.rounds.cut(IterationEnd.CANCELLED)
+            self._goal.cut(IterationEnd.CANCELLED)
 
     def _complete(self, request: CompleteGoal | None) -> None:
         self._expected = False
         wanted = request or CompleteGoal()
-        read_request(GoalVerb.COMPLETE, wanted.model_dump())
+        read_request(GoalVerb.COMPLETE, wanted.model_dump(exclude={"goal_id"}))
+        self._check_meant(wanted.goal_id)
         self._goal.book.complete(workflow.now(), wanted.summary)
 
     def _cancel_iteration(self, _request: CancelIteration | None) -> None:
@@ -331,8 +340,16 @@ class GoalWorkflow:
         self._goal.book.delay(seconds, reason.strip(), workflow.now(), event)
         return self._view()
 
+    def _check_meant(self, goal_id: str | None) -> None:
+        """Refuse what was meant for a goal whose place another one has taken since."""
+        now = self._goal.state.goal
+        if goal_id is not None and goal_id != now.id:
+            message = f"there is another goal by now: {now.id} is {now.status}, not {goal_id}"
+            raise DomainError(ErrorKind.CONFLICT, "goal", message, [now.id])
+
     def _check_job(self, job_id: str) -> None:
-        if job_id != self._goal.state.job_id:
+        # Of a round that was told to end nothing more is heard: a stop means stop.
+        if job_id != self._goal.state.job_id or self._goal.rounds.is_cut:
             message = f"job_id {job_id} is not the iteration that runs: this round is over"
             raise DomainError(ErrorKind.CONFLICT, "job_id", message)
 

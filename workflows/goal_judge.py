@@ -7,7 +7,8 @@ look when the goal has none to wait for any more. What is asked and how the answ
 Invariants:
     1. Whatever goes wrong is no verdict; only being told to end is raised.
     2. What the look has cost is counted, whatever came of it.
-    3. A look ends with the goal, and at its deadline; a goal that is paused waits for its result.
+    3. A look ends with the goal, at its deadline, and where a person ends what runs: its claim is
+       put anew when the goal goes on. A goal that is paused otherwise waits for its result.
 """
 
 import asyncio
@@ -70,7 +71,12 @@ class GoalJudging:
     def __init__(self, book: GoalBook) -> None:
         self._book = book
         self._resumed = False
+        self._cut = False
         self.at_work = False
+
+    def cut(self) -> None:
+        """End the look, if there is one: what it comes to does not count."""
+        self._cut = True
 
     def resume(self) -> None:
         """Everything goes on after a pause."""
@@ -79,7 +85,7 @@ class GoalJudging:
     async def look(self) -> None:
         """Have the claim looked at, and note the result, unless the goal ends meanwhile."""
         book, calls = self._book, ModelCalls(budget=TIMEOUT)
-        self._resumed, self.at_work = False, True
+        self._resumed, self._cut, self.at_work = False, False, True
         task = asyncio.create_task(self._judged(calls))
         try:
             while not (task.done() or self._is_in_vain):
@@ -88,17 +94,17 @@ class GoalJudging:
                 )
         finally:
             self.at_work = False
-            given_up = not task.done()
+            given_up = self._cut or not task.done()
             if given_up:
                 await end_task(task)
-                book.judge_stopped(calls.spent)
+                book.judge_stopped(calls.spent, given_up=True)
         if not given_up:
             self._note(task.result(), calls)
 
     @property
     def _is_in_vain(self) -> bool:
         step = self._book.next_step(workflow.now()).step
-        return step not in {NextStep.JUDGE, NextStep.WAIT}
+        return self._cut or step not in {NextStep.JUDGE, NextStep.WAIT}
 
     async def _judged(self, calls: ModelCalls) -> Judged:
         book, state = self._book, self._book.state

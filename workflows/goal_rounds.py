@@ -20,18 +20,18 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from workflows.bounded_waits import end_task, wait_until
-from workflows.goal_telling import GoalTelling
 from workflows.run_job import JobUnwritten, carry_job
 from workflows.session_gate import SessionGate, give_back
 from workflows.ulids import new_ulid
 
 with workflow.unsafe.imports_passed_through():
-    from activities.goals import GoalRound
+    from activities import timeouts
+    from activities.goals import AskRoundPrompt, GoalActivities, GoalRound
     from activities.jobs import PutJob
     from domain.goal import is_terminal
     from domain.goal_book import GoalBook
     from domain.goal_iteration import iteration_ended, iteration_job
-    from domain.goal_messages import IterationWaits
+    from domain.goal_messages import IterationWaits, JobWaits
     from domain.goal_prompts import with_judge_note
     from domain.goal_record import GoalWaiting
     from domain.goal_state import (
@@ -48,27 +48,31 @@ with workflow.unsafe.imports_passed_through():
 
 SESSION = "waiting for the conversation"
 BUDGET = "budget"
+# What the goal's record has no word for.
+_WAITS = {"slot": "its job waits for a slot", "paused": "its job is paused"}
 # A session that is free answers at once.
 ASK_FOR_REPORT = timedelta(seconds=5)
 
 
 class GoalRounds:
-    """Makes the rounds of one goal, one at a time.
+    """Makes the rounds of one goal, one at a time."""
 
-    Attributes:
-        stage: What the present round does, in words; blank between rounds.
-    """
-
-    def __init__(self, book: GoalBook, telling: GoalTelling) -> None:
+    def __init__(self, book: GoalBook) -> None:
         self._book = book
-        self._telling = telling
         self._owner = workflow.info().workflow_id
         self._gate: SessionGate | None = None
         self._cut: IterationEnd | None = None
         self._error: str | None = None
         self._report_until: datetime | None = None
         self._waits: list[IterationWaits] = []
-        self.stage = ""
+        self._job_waits: JobWaits | None = None
+        self._doing = ""
+
+    @property
+    def stage(self) -> str:
+        """What the present round does, in words; blank between rounds."""
+        waits = _WAITS.get(self._job_waits or "")
+        return f"{self._doing}: {waits}" if waits else self._doing
 
     # What comes from outside
 
@@ -100,6 +104,11 @@ class GoalRounds:
         self._cut = self._cut or end
         return True
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the round that runs was told to end."""
+        return self._cut is not None
+
     # The rounds
 
     async def iterate(self) -> None:
@@ -107,12 +116,12 @@ class GoalRounds:
         book, job_id = self._book, f"job_{new_ulid()}"
         self._begin(job_id, timedelta(seconds=book.state.limits.run_timeout_seconds))
         try:
-            self.stage = SESSION
+            self._doing = SESSION
             held = await self._acquire(lambda: book.next_step(workflow.now()).step)
             if not (held or self._error):
                 return
             book.begin_iteration(job_id, workflow.now())
-            self.stage = f"round {book.goal.iteration} is at work"
+            self._doing = f"round {book.goal.iteration} is at work"
             if held:
                 ended, text = await self._work(job_id, GoalRound.CONTINUE)
             else:
@@ -130,7 +139,7 @@ class GoalRounds:
         self._begin(job_id, limit)
         self._report_until = workflow.now() + limit
         try:
-            self.stage = "writing the closing report"
+            self._doing = "writing the closing report"
             free = await self._is_free()
             if not self._wants_report:
                 return
@@ -148,7 +157,7 @@ class GoalRounds:
     def _begin(self, job_id: str, limit: timedelta) -> None:
         state = self._book.state
         self._cut, self._error, self._report_until, self._waits = None, None, None, []
-        self._gate = None
+        self._gate, self._job_waits = None, None
         if state.goal.session_key:
             self._gate = SessionGate(
                 state.goal.session_key,
@@ -159,7 +168,7 @@ class GoalRounds:
             )
 
     async def _end(self) -> None:
-        self.stage = ""
+        self._doing, self._job_waits = "", None
         gate, self._gate = self._gate, None
         if gate is not None:
             await gate.release()
@@ -269,9 +278,8 @@ class GoalRounds:
 
     @property
     def _is_in_vain(self) -> bool:
-        """Whether the job waits for a person though the goal has ended without it."""
-        goal = self._book.goal
-        return is_terminal(goal.status) and goal.waiting_for is not None
+        """Whether the job waits though the goal has ended without it."""
+        return is_terminal(self._book.goal.status) and self._job_waits is not None
 
     async def _follow(self, waits: IterationWaits, task: "asyncio.Task[JobEnded]") -> None:
         """Give the session away while the job waits, and take it before it goes on."""
@@ -279,15 +287,18 @@ class GoalRounds:
         if waiting == BUDGET:
             self._cut = self._cut or IterationEnd.BUDGET
         elif waiting is not None:
-            book.waits_inside(GoalWaiting(waiting), workflow.now())
+            self._job_waits = waiting
+            inside = waiting if isinstance(waiting, GoalWaiting) else None
+            book.waits_inside(inside, workflow.now())
             if self._gate is not None:
                 await self._gate.release()
         elif self._gate is None or await self._until_held(lambda: task.done() or self._is_over()):
+            self._job_waits = None
             book.waits_inside(None, workflow.now())
             await _signal_job(waits.job_id, "release_hold")
 
     async def _carry(self, job_id: str, begins: GoalRound) -> JobEnded:
-        state, prompt = self._book.state, await self._telling.prompt(begins)
+        state, prompt = self._book.state, await self._prompt(begins)
         wrap_up = WRAP_UP_SECONDS if begins is GoalRound.TIMEOUT else None
         if wrap_up is None:
             prompt = with_judge_note(prompt, state.judge_note)
@@ -296,10 +307,25 @@ class GoalRounds:
         )
         return await carry_job(JobState(start=start), self._row(start))
 
+    async def _prompt(self, begins: GoalRound) -> str:
+        state = self._book.state
+        request = AskRoundPrompt(
+            goal=state.goal, round=begins, timezone=state.timezone, now=workflow.now()
+        )
+        # Nothing to wait for: a normal one would cost each round six events.
+        prompt = await workflow.execute_local_activity_method(
+            GoalActivities.round_prompt,
+            request,
+            start_to_close_timeout=timeouts.ENTITY_START_TO_CLOSE,
+            retry_policy=timeouts.LOCAL_RETRY,
+            summary=f"round {state.goal.iteration}: prompt",
+        )
+        return prompt.text
+
     def _row(self, start: StartJob) -> PutJob:
         record, goal = start.record, self._book.goal
         thread = Thread(
-            id=start.thread_id or goal.id,
+            id=start.record.thread_id or goal.id,
             scope=record.scope,
             session_key=goal.session_key,
             kind=ThreadKind.SESSION if goal.session_key else ThreadKind.GOAL,
@@ -315,7 +341,8 @@ class GoalRounds:
             ended = task.result()
             said = ended.text if ended.status == JobStatus.COMPLETED else ""
             return iteration_ended(ended, self._cut, self._error), said
-        if not isinstance(error, ActivityError | JobUnwritten):
+        # What a local activity said last comes without an `ActivityError` around it.
+        if not isinstance(error, ActivityError | ApplicationError | JobUnwritten):
             raise error
         if self._cut is not None or is_cancelled_exception(error):
             return IterationEnded(end=self._cut or IterationEnd.CANCELLED), ""

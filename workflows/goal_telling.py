@@ -17,16 +17,17 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from workflows.delivering import deliver
+
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
-    from activities import timeouts
     from activities.failures import SYSTEM_PAUSED
-    from activities.goals import GoalActivities, GoalRound, PutGoal, PutGoalAnswer
+    from activities.goals import GoalActivities, PutGoal
+    from domain.goal import AfterEvent
     from domain.goal_book import GoalBook
     from domain.goal_messages import GoalView
     from domain.goal_record import GoalWaiting
     from domain.goal_view import goal_details
-    from domain.identifiers import RUNS_QUEUE
 
 TRY_AGAIN = timedelta(minutes=1)
 
@@ -73,62 +74,33 @@ class GoalTelling:
             ActivityError: It could not be written down.
         """
         async with self._lock:
-            book, state = self._book, self._book.state
+            book, goal, scope = self._book, self._book.goal, self._book.state.work_scope
             notices, events = book.take_notices(), book.take_events()
             if not (notices or events):
                 return
-            # What is told is in the texts: the objective, which may be long, is not sent along.
-            goal = state.goal.model_copy(update={"objective": ""})
-            known = {"goal": goal, "notices": notices, "events": events}
-            request = self._request().model_copy(update=known)
+            request = PutGoal(
+                goal_id=goal.id,
+                route=goal.route,
+                scope=(scope or goal.scope).text,
+                notices=notices,
+                events=events,
+            )
             try:
-                await _put(request, "tell")
+                await deliver(GoalActivities.put_goal, request, "tell")
             except BaseException:
-                state.notices, state.events = [*notices, *state.notices], [*events, *state.events]
+                book.put_back(notices, events)
                 raise
-
-    async def prompt(self, begins: GoalRound) -> str:
-        """The prompt of a round; what there is to tell is told beside it.
-
-        Raises:
-            ActivityError: There is none.
-        """
-        request = self._request().model_copy(update={"round": begins})
-        answer = await _put(request, f"round {self._book.goal.iteration}: prompt")
-        return answer.prompt
-
-    def _request(self) -> PutGoal:
-        state = self._book.state
-        return PutGoal(
-            goal=state.goal,
-            scope=(state.work_scope or state.goal.scope).text,
-            timezone=state.timezone,
-            now=workflow.now(),
-        )
-
-
-async def _put(request: PutGoal, summary: str) -> PutGoalAnswer:
-    return await workflow.execute_activity_method(
-        GoalActivities.put_goal,
-        request,
-        task_queue=RUNS_QUEUE,
-        start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-        heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-        retry_policy=timeouts.DELIVERY_RETRY,
-        summary=summary,
-    )
 
 
 def show(view: GoalView, user_id: str) -> None:
     """Write how a goal stands where lists and the UI read it."""
     workflow.set_current_details(goal_details(view, workflow.info().namespace))
     goal = view.goal
-    parked = goal.waiting_for == GoalWaiting.SYSTEM_PAUSED
     wanted: dict[SearchAttributeKey[Any], Any] = {
         attributes.KIND: "goal",
         attributes.SCOPE: attributes.capped(view.work_scope.text),
         attributes.OWNER: attributes.capped(user_id),
-        attributes.STATUS: SYSTEM_PAUSED if parked else str(goal.status),
+        attributes.STATUS: _status(view),
         attributes.CREATED: goal.created_at,
         attributes.DUE: view.next_at or goal.deadline_at,
         attributes.TRIGGER: attributes.capped(view.wait_event) if view.wait_event else None,
@@ -141,3 +113,11 @@ def show(view: GoalView, user_id: str) -> None:
     ]
     if updates:
         workflow.upsert_search_attributes(updates)
+
+
+def _status(view: GoalView) -> str:
+    """The status that lists go by."""
+    if view.deleted:
+        return AfterEvent.DELETED
+    parked = view.goal.waiting_for == GoalWaiting.SYSTEM_PAUSED
+    return SYSTEM_PAUSED if parked else view.goal.status

@@ -92,11 +92,17 @@ def _log_refused(name: str, error: Exception) -> None:
     workflow.logger.warning("signal %s refused: %s", name, error)
 
 
-async def undisturbed(work: "asyncio.Task[T]") -> T:
-    """Wait for work that has to be done even when a cancellation arrives meanwhile."""
+async def undisturbed(work: "asyncio.Task[T]", told: Callable[[], None] = lambda: None) -> T:
+    """Wait for work that has to be done even when a cancellation arrives meanwhile.
+
+    Args:
+        work: The work.
+        told: Called with each cancellation.
+    """
     while True:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             if work.cancelled():
                 raise
+            told()

@@ -1,48 +1,38 @@
 """A job: an agent that calls models and tools in turn until it has an answer.
 
-Owns the messages of the workflow, when a step may be made, and what is told and written between
-steps. A step is `workflows.job_steps`', the slot `workflows.job_slot`'s, every decision
-`domain.job_book`'s. Lifecycle and invariants: docs/lifecycles/job.md.
+Owns the messages of the workflow, when a step may be made, and when something is told. A step is
+`workflows.job_steps`', the slot `workflows.job_slot`'s, what is written and told
+`workflows.job_telling`'s, every decision `domain.job_book`'s. Lifecycle and invariants:
+docs/lifecycles/job.md.
 Source: DESIGN §3, triggers-and-actions.md §6 and §8.
 """
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from workflows.handlers import guarded, guarded_signal, undisturbed
 from workflows.job_hold import NO_GOAL, GoalGone, JobHold
 from workflows.job_slot import JobSlot
 from workflows.job_steps import JobSteps, StepResult
+from workflows.job_telling import JobTelling
 from workflows.parking import park
 from workflows.session_gate import SAYING_LIMIT, SessionGate
 
 with workflow.unsafe.imports_passed_through():
-    from activities import search_attributes as attributes
-    from activities import timeouts
     from activities.failures import application_error_of
-    from activities.jobs import CallPlace, JobActivities, JobOpening, PutJob
     from domain.approvals import Approval, ApprovalStatus
-    from domain.deliveries import Part
-    from domain.emissions import EmittedEvent
     from domain.goal_record import GoalWaiting
-    from domain.identifiers import RUNS_QUEUE
-    from domain.job_approvals import ApprovalNews
     from domain.job_book import JobBook, NextStep
     from domain.job_events import (
         JOB_STARTED,
         JOB_STUCK,
-        approval_parts,
         end_part,
         event_of_end,
-        events_of_decisions,
-        events_of_news,
         job_event,
         stuck_part,
     )
@@ -59,12 +49,10 @@ with workflow.unsafe.imports_passed_through():
     from domain.job_view import job_details
     from domain.jobs import JobStatus, JobWaiting
     from domain.lease_queue_state import Granted, LeaseRef
+    from domain.redaction import redact_reason
     from domain.session import gate_key
-    from domain.standing_grants import StandingGrant, granted_by
+    from domain.standing_grants import granted_by
 
-# More ids than that would end the workflow: the server bounds the value of a search attribute.
-MAX_LISTED_APPROVALS = 40
-TASK_IN_THREAD = "2026-11-21-task-in-thread"
 _AGREED = {ApprovalStatus.APPROVED, ApprovalStatus.CONSUMED}
 
 
@@ -81,16 +69,10 @@ class Job:
         self._hold = JobHold(state.start)
         owner = workflow.info().workflow_id
         self._gate = SessionGate(state.start.result_session, owner, SAYING_LIMIT)
+        self._telling = JobTelling(state, self._book, self._gate)
         self._stage = JobStage.SLOT
         self._resumed = False
         self._work: asyncio.Task[None] | None = None
-        self._decided: list[Approval] = []
-        self._changed: list[Approval] = []
-        self._grants: list[StandingGrant] = []
-        # A job of a run or goal is written before it exists, and works in a thread that is there.
-        self._written = self._book.record.thread_id is not None
-        # Where the arguments of approvals are that the ledger does not know yet.
-        self._asked: dict[str, CallPlace] = {}
 
     @workflow.run
     async def run(self, _state: JobState) -> JobEnded:
@@ -210,10 +192,10 @@ class Job:
         former = [item.approval for item in self._state.approvals]
         approval = self._book.approvals.decide(request, workflow.now())
         if not any(approval is one for one in former):
-            self._decided.append(approval)
+            self._telling.decided.append(approval)
         if request.always and approval.status in _AGREED:
             routine = self._book.record.routine_id or ""
-            self._grants.append(granted_by(approval, routine, workflow.now()))
+            self._telling.grants.append(granted_by(approval, routine, workflow.now()))
         return approval
 
     @workflow.update
@@ -221,7 +203,7 @@ class Job:
     def extend_approval(self, request: ExtendApproval) -> Approval:
         """Give a call that waits more time."""
         approval = self._book.approvals.extend(request, workflow.now())
-        self._changed.append(approval)
+        self._telling.changed.append(approval)
         return approval
 
     @workflow.query
@@ -230,7 +212,7 @@ class Job:
         return self._book.view(self._stage)
 
     def _cancel(self, request: CancelJob | None) -> None:
-        reason = (request or CancelJob()).reason
+        reason = redact_reason((request or CancelJob()).reason)
         if self._book.ended:
             # Refused where it has ended another way.
             self._book.cancel(reason, workflow.now())
@@ -243,15 +225,14 @@ class Job:
     # The loop
 
     async def _live(self) -> None:
-        if not self._written:
-            await self._write()
+        await self._telling.begin()
         while not self._book.ended:
             self._steps.stop_if_cancelled()
             await self._become_running()
             if self._steps.out_of_time:
                 self._book.fail(self._steps.timeout_text, workflow.now(), timed_out=True)
                 break
-            await self._write_decisions()
+            await self._telling.write_decisions()
             self._steps.stop_if_cancelled()
             await self._react(await self._step())
             await self._renew()
@@ -276,11 +257,11 @@ class Job:
 
     async def _react(self, result: StepResult) -> None:
         """What has to be told of a step, and what stands in the way of the next."""
-        self._changed += result.stale
-        self._asked |= result.asked
+        self._telling.changed += result.stale
+        self._telling.asked |= result.asked
         self._steps.stop_if_cancelled()
         if result.news:
-            await self._tell_approvals(result.news)
+            await self._telling.tell_approvals(result.news)
         if self._book.ended:
             return
         if result.lost is not None:
@@ -292,19 +273,20 @@ class Job:
             self._book.pause_now(JobWaiting.BUDGET)
 
     async def _become_running(self) -> None:
-        """Wait until the job may work: not paused, nothing to be decided, and with a slot."""
+        """Wait until the job may work: not paused, nothing to be decided, with slot and session."""
         book = self._book
-        while book.status != JobStatus.RUNNING or self._state.wants_pause:
+        while book.status != JobStatus.RUNNING or self._state.wants_pause or self._hold.is_away:
             self._steps.stop_if_cancelled()
             match book.status:
-                case JobStatus.RUNNING:
+                case JobStatus.RUNNING if self._state.wants_pause:
                     book.pause_now()
+                case JobStatus.RUNNING:
+                    await self._hold.come_back()
                 case JobStatus.PAUSED:
                     budget = book.record.waiting_for == JobWaiting.BUDGET
                     self._show(JobStage.BUDGET if budget else JobStage.PAUSED)
-                    if budget:
-                        # Of a goal's iteration this is the end: the goal pauses instead.
-                        await self._hold.give_way("budget")
+                    # Without budget, of a goal's iteration it is the end: the goal pauses instead.
+                    await self._hold.give_way("budget" if budget else "paused")
                     await self._rest(lambda: book.status != JobStatus.PAUSED)
                 case JobStatus.WAITING_APPROVAL:
                     self._show(JobStage.APPROVAL)
@@ -312,7 +294,6 @@ class Job:
                     await self._rest(self._is_decided)
                     if book.status == JobStatus.WAITING_APPROVAL:
                         book.approvals_decided()
-                    await self._hold.come_back()
                 case _:
                     await self._take_slot()
 
@@ -325,31 +306,37 @@ class Job:
         book.wait_for(JobWaiting.SLOT)
         self._show(JobStage.SLOT)
         first = book.record.started_at is None
-        if not await self._slot.acquire(lambda: book.status == JobStatus.PENDING):
+        if self._state.start.needs_slot and not await self._slot.acquire(
+            lambda: book.status == JobStatus.PENDING, lambda: self._hold.give_way("slot")
+        ):
             return
         book.start(workflow.now())
-        self._upsert()
+        self._telling.show()
         if first:
-            await self._write(events=job_event(JOB_STARTED, book.record, self._state.start.hop))
+            await self._telling.write(
+                events=job_event(JOB_STARTED, book.record, self._state.start.hop)
+            )
 
     async def _rest(self, over: Callable[[], bool]) -> None:
         """Wait without a slot; approvals are reminded of, expire and are written down meanwhile."""
         await self._slot.release()
-        self._upsert()
-        await self._write()
+        self._telling.show()
+        await self._telling.write()
         while not over():
             due = self._book.approvals.next_time()
             news = self._book.approvals.due(workflow.now())
             if news:
-                await self._tell_approvals(news)
+                await self._telling.tell_approvals(news)
                 continue
-            await self._write_decisions()
+            await self._telling.write_decisions()
             wait = None if due is None else max(due - workflow.now(), timedelta(milliseconds=1))
             self._steps.stop_if_cancelled()
             try:
                 await workflow.wait_condition(
                     lambda: (
-                        over() or bool(self._decided) or self._book.approvals.next_time() != due  # noqa: B023 - waited for here
+                        over()
+                        or bool(self._telling.decided)
+                        or self._book.approvals.next_time() != due  # noqa: B023 - waited for here
                     ),
                     timeout=wait,
                     timeout_summary="remind of an approval, or deny it",
@@ -371,23 +358,23 @@ class Job:
     async def _recover(self, why: str) -> None:
         """A step was lost: say so once, then do it again, or give up."""
         news = self._book.stall()
-        self._upsert()
+        self._telling.show()
         if news:
             record, start = self._book.record, self._state.start
-            await self._write(
+            await self._telling.write(
                 events=job_event(JOB_STUCK, record, start.hop), notices=[stuck_part(record, start)]
             )
         self._book.recover(why, workflow.now())
-        self._upsert()
+        self._telling.show()
 
     async def _renew(self) -> None:
         """Go on as a new execution when the history is long; nothing is open between two steps."""
         if not workflow.info().is_continue_as_new_suggested() or self._book.ended:
             return
-        await self._write_decisions()
+        await self._telling.write_decisions()
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._steps.stop_if_cancelled()
-        if not (self._decided or self._changed or self._grants):
+        if not self._telling.is_behind:
             workflow.continue_as_new(self._state)
 
     # The end
@@ -395,17 +382,19 @@ class Job:
     async def _finish(self) -> None:
         await self._slot.release()
         record, start = self._book.record, self._state.start
-        self._changed += self._book.approvals.withdraw()
+        self._telling.changed += self._book.approvals.withdraw()
         self._show(JobStage.ENDED)
-        self._upsert()
+        self._telling.show()
         part = None if start.owner else end_part(record, start)
         waits = part is not None and gate_key(start.result_session) != ""
-        await self._write(events=event_of_end(record, start.hop), result=None if waits else part)
+        await self._telling.write(
+            events=event_of_end(record, start.hop), result=None if waits else part
+        )
         if waits:
             self._show(JobStage.SESSION)
             await self._gate.acquire()
             show = functools.partial(self._show, JobStage.SESSION)
-            await self._gate.say(lambda: self._write(result=part), show)
+            await self._gate.say(lambda: self._telling.write(result=part), show)
             await self._gate.release()
             self._show(JobStage.ENDED)
         if start.owner is not None:
@@ -415,85 +404,6 @@ class Job:
             except ApplicationError:
                 workflow.logger.info("nobody waits for job %s any more", record.id)
 
-    # Telling and writing
-
-    async def _tell_approvals(self, news: Sequence[tuple[Approval, ApprovalNews]]) -> None:
-        reminded = {item.approval.id: item.reminded for item in self._state.approvals}
-        sizes = {key: place.arguments_chars for key, place in self._asked.items()}
-        self._changed += [approval for approval, _ in news]
-        self._upsert()
-        await self._write(
-            events=events_of_news(news, self._book.record, self._state.start.hop),
-            notices=approval_parts(news, self._state.start, reminded, sizes),
-        )
-
-    async def _write_decisions(self) -> None:
-        """Write what people decided, before anything is done on the strength of it."""
-        # Again for what came meanwhile: the store lets nothing run that it does not know of.
-        while self._decided or self._changed or self._grants:
-            self._upsert()
-            await self._write()
-
-    async def _write(
-        self,
-        *,
-        events: Sequence[EmittedEvent] = (),
-        notices: Sequence[Part] = (),
-        result: Part | None = None,
-    ) -> None:
-        """Write how the job stands, with everything that has changed since the last time."""
-        decided, changed, grants, asked = self._decided, self._changed, self._grants, self._asked
-        self._decided, self._changed, self._grants, self._asked = [], [], [], {}
-        start, first, opening = self._state.start, not self._written, self._opening()
-        record = self._book.full_record if first else self._book.record
-        try:
-            await workflow.execute_activity_method(
-                JobActivities.put_job,
-                PutJob(
-                    record=record,
-                    thread=self._steps.thread(),
-                    run=start.run if first else None,
-                    opening=opening,
-                    approvals=[*changed, *decided],
-                    asked=asked,
-                    grants=grants,
-                    notices=list(notices),
-                    result=result,
-                    hold=self._gate.held,
-                    events=[*events_of_decisions(decided, record, start.hop), *events],
-                ),
-                task_queue=RUNS_QUEUE,
-                start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-                heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-                retry_policy=timeouts.DELIVERY_RETRY,
-                summary=f"{record.status}: record" + (" and tell" if notices or result else ""),
-            )
-        except BaseException:
-            # Not written, as far as anybody knows: whoever writes next, writes it too.
-            self._decided, self._changed = [*decided, *self._decided], [*changed, *self._changed]
-            self._grants, self._asked = [*grants, *self._grants], asked | self._asked
-            raise
-        if opening is not None:
-            self._book.task_told()
-        self._written = True
-
-    def _opening(self) -> JobOpening | None:
-        """What a job that nobody has written yet begins with, be it cancelled by now."""
-        if self._written:
-            return None
-        self._book.note_thread(self._steps.thread().id)
-        if not workflow.patched(TASK_IN_THREAD):
-            return None
-        return JobOpening(nonce=workflow.uuid4().hex, untrusted=self._state.start.untrusted)
-
     def _show(self, stage: JobStage) -> None:
         self._stage = stage
         workflow.set_current_details(job_details(self.view(), workflow.info().namespace))
-
-    def _upsert(self) -> None:
-        pending = [approval.id for approval in self._book.approvals.pending]
-        updates: list[SearchAttributeUpdate[Any]] = [
-            attributes.STATUS.value_set(self._book.status),
-            attributes.APPROVALS.value_set(pending[:MAX_LISTED_APPROVALS]),
-        ]
-        workflow.upsert_search_attributes(updates)

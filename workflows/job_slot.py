@@ -8,7 +8,7 @@ Invariants:
     3. Slots that were terminated, with all who waited for one, are asked again after a while.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -43,11 +43,18 @@ class JobSlot:
         if grant.lease == self._request_id:
             self._grant = grant
 
-    async def acquire(self, still_wanted: Callable[[], bool]) -> bool:
-        """Wait for a slot; false when it is no longer wanted."""
+    async def acquire(
+        self, still_wanted: Callable[[], bool], waits: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Wait for a slot; false when it is no longer wanted.
+
+        Args:
+            still_wanted: Whether it is.
+            waits: Says that none is free; called each time before it is waited for one.
+        """
         self._state.slot_turn += 1
         self._asked, self._grant = True, None
-        self._state.slot = await self._wait_for_token(still_wanted)
+        self._state.slot = await self._wait_for_token(still_wanted, waits)
         if self._state.slot is not None and still_wanted():
             return True
         await self.release()
@@ -65,7 +72,9 @@ class JobSlot:
             # Slots that nobody wanted for a day have ended; those hold nothing.
             workflow.logger.info("there are no slots to give one back to")
 
-    async def _wait_for_token(self, still_wanted: Callable[[], bool]) -> str | None:
+    async def _wait_for_token(
+        self, still_wanted: Callable[[], bool], waits: Callable[[], Awaitable[None]]
+    ) -> str | None:
         """Wait for the grant of the request at hand; null when it is no longer wanted."""
         patience, repeat = timedelta(seconds=self._lease_seconds), 0
         while True:
@@ -73,6 +82,7 @@ class JobSlot:
             if token is not None:
                 return token
             raise_if_cancelled()
+            await waits()
             over = await self._wait(patience, still_wanted)
             if over:
                 return self._grant.token if self._grant else None

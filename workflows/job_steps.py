@@ -53,8 +53,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.job_book import CallEnd, JobBook
     from domain.job_prompts import GOAL_TEXT, SYSTEM_TEXT, denied_text
     from domain.job_state import BatchCall, JobState
+    from domain.jobs import job_thread
     from domain.prompts import PromptFrame
-    from domain.threads import Thread, ThreadKind
     from domain.tool_specs import AskedCall, ToolCaller
     from domain.usage import Spent
 
@@ -86,6 +86,7 @@ class JobSteps:
     def __init__(self, state: JobState, book: JobBook) -> None:
         self._state = state
         self._book = book
+        self._heartbeat = timedelta(seconds=state.start.step_heartbeat_seconds)
         record = book.record
         self._calls = ModelCalls(
             budget=timedelta(seconds=state.start.timeout_seconds),
@@ -100,7 +101,7 @@ class JobSteps:
             # Numbers go on through continue-as-new; a lost call is made again under its own.
             numbered=state.model_calls + 1,
             retry=timeouts.JOB_STEP_RETRY,
-            heartbeat=timeouts.JOB_STEP_HEARTBEAT,
+            heartbeat=self._heartbeat,
         )
 
     @property
@@ -126,17 +127,6 @@ class JobSteps:
     def timeout_text(self) -> str:
         """How a job ends whose working time is used up."""
         return f"job timed out after {self._state.start.timeout_seconds}s"
-
-    def thread(self) -> Thread:
-        """The conversation the job works in."""
-        start, record = self._state.start, self._book.record
-        return Thread(
-            id=start.thread_id or record.thread_id or record.id,
-            scope=start.scope.text,
-            session_key=record.session_key,
-            kind=ThreadKind.JOB,
-            created_at=record.created_at,
-        )
 
     async def offer(self) -> str | None:
         """Ask once which tools there are; gives why the job must not begin at all."""
@@ -174,16 +164,15 @@ class JobSteps:
         self._count(answer.attempts)
         self.stop_if_cancelled()
         self._book.warn(answer.warnings)
-        self._book.answered(
-            answer.text, answer.message_id, answer.model, answer.tool_calls, workflow.now()
-        )
+        said, calls = answer.marked_text, answer.tool_calls
+        self._book.answered(said, answer.message_id, answer.model, calls, workflow.now())
         return StepResult()
 
     def _request(self, prompt: str | None, *, text_only: bool) -> CallModel:
         start = self._state.start
         return CallModel(
             job=self._book.record,
-            thread=self.thread(),
+            thread=job_thread(self._book.record),
             prompt=prompt,
             frame=PromptFrame(system=[GOAL_TEXT if start.record.goal_id else SYSTEM_TEXT]),
             purpose="job",
@@ -298,7 +287,7 @@ class JobSteps:
         return await workflow.execute_activity_method(
             ToolActivities.dispatch_tool,
             DispatchTool(
-                thread=self.thread(),
+                thread=job_thread(self._book.record),
                 message_id=self._message_id(),
                 call=item.call,
                 caller=self._caller(),
@@ -312,7 +301,7 @@ class JobSteps:
             ),
             task_queue=TOOLS_QUEUE,
             start_to_close_timeout=timedelta(seconds=limit) + timeouts.JOB_STEP_GRACE,
-            heartbeat_timeout=timeouts.JOB_STEP_HEARTBEAT,
+            heartbeat_timeout=self._heartbeat,
             retry_policy=timeouts.JOB_STEP_RETRY,
             # What a tool did is in the audit before the job says that it was cancelled.
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -325,7 +314,7 @@ class JobSteps:
         return await workflow.execute_activity_method(
             ToolActivities.answer_call,
             AnswerCall(
-                thread=self.thread(),
+                thread=job_thread(self._book.record),
                 message_id=self._message_id(),
                 call=item.call,
                 text=denied_text(approval.reason),

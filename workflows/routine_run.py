@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows.cancellations import raise_if_cancelled
 from workflows.completion_hook import tell_hook
+from workflows.delivering import deliver
 from workflows.entity_calls import ask_entity
 from workflows.handlers import guarded, guarded_signal, undisturbed
 from workflows.model_calls import ModelCalls
@@ -33,7 +34,6 @@ from workflows.tool_rounds import ToolRounds, tool_rounds
 
 with workflow.unsafe.imports_passed_through():
     from activities import search_attributes as attributes
-    from activities import timeouts
     from activities.deliveries import DeliveryActivities, DeliveryReceipt, FinishRun
     from activities.entities import EntityActivities
     from activities.failures import model_failure_of, run_failure
@@ -50,12 +50,12 @@ with workflow.unsafe.imports_passed_through():
         Verdict,
     )
     from domain.deliveries import DeliveryStatus, Part
-    from domain.identifiers import RUNS_QUEUE
     from domain.job_messages import JobEnded, StartJob
     from domain.jobs import JobStatus
     from domain.lease_queue_state import Granted, LeaseRef
-    from domain.notices import final_notice, notice_parts, start_notice, success_notice
-    from domain.outcome import classify_reply, should_notify
+    from domain.notices import final_parts, notice_parts, run_part, start_notice
+    from domain.outcome import classify_reply
+    from domain.redaction import redact_reason
     from domain.routine import render_prompt
     from domain.run_messages import CancelRun, RunAdmission
     from domain.run_start import StartRun
@@ -67,6 +67,8 @@ with workflow.unsafe.imports_passed_through():
 _NOMINAL_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 _SUMMARY_CHARS = 500
 _ONE_CANCEL = "2026-11-21-one-cancel"
+# Of a run that was told to end before its routine had answered.
+NOT_ADMITTED = "cancelled"
 
 
 @workflow.defn(name="RoutineRun")
@@ -127,20 +129,28 @@ class RoutineRun:
             ended = failed.ended
             status = RunStatus.TIMED_OUT if ended.timed_out else RunStatus.FAILED
             self._note(status=status, error=str(failed)[:_SUMMARY_CHARS], attempts=ended.attempts)
-        return await undisturbed(asyncio.create_task(self._finish(answer)))
+        finishing = asyncio.create_task(self._finish(answer))
+        view = await undisturbed(finishing, lambda: self._cancel(None))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return view
 
     # Messages
 
     @workflow.update
     @guarded
     async def admission(self) -> RunAdmission:
-        """Wait for the routine's verdict and answer it; a queued run answers `queue` at once."""
-        await workflow.wait_condition(lambda: self._verdict is not None)
-        assert self._verdict is not None  # the condition, for the type checker
+        """Wait for the routine's verdict and answer it; a queued run answers `queue` at once.
+
+        A run that ends before there is one answers `skip` for the reason `cancelled`.
+        """
+        await workflow.wait_condition(
+            lambda: self._verdict is not None or (self._work is not None and self._work.done())
+        )
+        verdict = self._verdict or Verdict(decision=Decision.SKIP, reason=NOT_ADMITTED)
         return RunAdmission(
             run_id=self._view.record.id,
             workflow_id=self._view.record.workflow_id,
-            verdict=self._verdict.model_copy(update={"definition": None}),
+            verdict=verdict.model_copy(update={"definition": None}),
         )
 
     @workflow.signal
@@ -189,13 +199,17 @@ class RoutineRun:
 
     def _cancel(self, request: CancelRun | None) -> None:
         work = self._work
+        reason = redact_reason((request or CancelRun()).reason)
+        if self._gate is not None and self._gate.give_up():
+            self._cancel_reason = reason
+            return
         if work is not None and (
             work.done() or (work.cancelling() and workflow.patched(_ONE_CANCEL))
         ):
             return
         if work is None and self._cancel_reason is not None:
             return
-        self._cancel_reason = (request or CancelRun()).reason
+        self._cancel_reason = reason
         if work is not None:
             work.cancel()
 
@@ -231,7 +245,7 @@ class RoutineRun:
         self._note(job_id=job.record.id, thread_id=job.record.id)
         self._stage(RunStage.JOB)
         record = self._view.record
-        notice = _part(definition, "start", start_notice(definition.title, record))
+        notice = run_part(definition, "start", start_notice(definition.title, record))
         try:
             ended = await do_job(job, record, notice)
         except JobUnwritten as unwritten:
@@ -311,7 +325,7 @@ class RoutineRun:
             untrusted=self._start.untrusted,
             max_cost_micros=definition.max_cost_micros,
             max_tokens_total=definition.max_tokens_total,
-            announcement=_part(definition, "start", start_notice(definition.title, record)),
+            announcement=run_part(definition, "start", start_notice(definition.title, record)),
         )
         summary = f"ask the model: {definition.title}"[:200]
         # Kept over interruptions: what was called before is not called again.
@@ -373,16 +387,7 @@ class RoutineRun:
         if answer is None or definition is None:
             return []
         record, late = self._view.record, self._view.late_seconds
-        reply = classify_reply(answer.text)
-        if not should_notify(record.status, definition.notify, reply.sentinel):
-            return []
-        if record.status == RunStatus.OK:
-            text = success_notice(definition.title, record, late_seconds=late)
-        else:
-            text = final_notice(
-                definition.title, record, answer.text, late_seconds=late, truncated=answer.truncated
-            )
-        return [_part(definition, "final", text)]
+        return final_parts(definition, record, answer.text, mark=answer.mark, late_seconds=late)
 
     def _refusal_parts(self) -> list[Part]:
         verdict = self._verdict
@@ -393,15 +398,17 @@ class RoutineRun:
     async def _say(self, parts: list[Part]) -> None:
         if self._gate is None:
             await self._deliver(parts)
-        else:
-            waits = functools.partial(self._stage, RunStage.SESSION)
-            await self._gate.say(lambda: self._deliver(parts), waits)
+            return
+        waits = functools.partial(self._stage, RunStage.SESSION)
+        if not await self._gate.say(lambda: self._deliver(parts), waits):
+            self._note(status=RunStatus.CANCELLED, reason=self._cancel_reason)
+            await self._deliver([])
 
     async def _deliver(self, parts: list[Part]) -> None:
         """Write the record and send the parts; a reply nobody could be given is a failure."""
         self._stage(RunStage.DELIVERY)
         definition = self._definition
-        finished = await workflow.execute_activity_method(
+        finished = await deliver(
             DeliveryActivities.finish_run,
             FinishRun(
                 record=self._view.record,
@@ -410,11 +417,7 @@ class RoutineRun:
                 scope=self._verdict.scope if self._verdict else None,
                 hold=self._gate.held if self._gate else None,
             ),
-            task_queue=RUNS_QUEUE,
-            start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-            heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-            retry_policy=timeouts.DELIVERY_RETRY,
-            summary="deliver and record" if parts else "record",
+            "deliver and record" if parts else "record",
         )
         self._receipts += finished.deliveries
         views = [DeliveryView.model_validate(item.model_dump()) for item in finished.deliveries]
@@ -490,7 +493,3 @@ class RoutineRun:
     def _stage(self, stage: RunStage) -> None:
         self._view = self._view.model_copy(update={"stage": stage})
         workflow.set_current_details(run_details(self._view, workflow.info().namespace))
-
-
-def _part(definition: RunDefinition, name: str, text: str) -> Part:
-    return Part(part=name, route=definition.route, reply_to=definition.reply_to, text=text)

@@ -19,13 +19,14 @@ from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelle
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from workflows.cancellations import raise_if_cancelled
+from workflows.delivering import deliver
 from workflows.handlers import undisturbed
-from workflows.job import TASK_IN_THREAD, Job
+from workflows.job import Job
+from workflows.job_telling import TASK_IN_THREAD
 from workflows.session_gate import SAYING_LIMIT, SessionGate
 from workflows.ulids import new_ulid
 
 with workflow.unsafe.imports_passed_through():
-    from activities import timeouts
     from activities.jobs import JobActivities, JobOpening, PutJob, job_attributes
     from activities.models import ModelAnswer
     from domain.actions import FullJobAction
@@ -34,13 +35,13 @@ with workflow.unsafe.imports_passed_through():
     from domain.identifiers import RUNS_QUEUE
     from domain.job_messages import JobEnded, StartJob
     from domain.job_state import JobState
-    from domain.jobs import JobRecord, JobStatus, job_session_key, job_workflow_id
+    from domain.jobs import JobRecord, JobStatus, job_session_key, job_thread, job_workflow_id
     from domain.outcome import classify_reply, should_notify
     from domain.redaction import redact_text
     from domain.run_start import StartRun
     from domain.runs import RunRecord
     from domain.session import gate_key
-    from domain.threads import Thread, ThreadKind
+    from domain.usage import Spent
 
 
 class JobUnwritten(Exception):
@@ -87,9 +88,9 @@ def new_job(definition: RunDefinition, record: RunRecord, start: StartRun) -> St
         scope=definition.scope,
         route=definition.route,
         owner=record.workflow_id,
-        thread_id=job_id,
         timeout_seconds=definition.run_timeout_seconds,
         step_timeout_seconds=limits.step_timeout_seconds,
+        step_heartbeat_seconds=limits.step_heartbeat_seconds,
         approval_timeout_seconds=limits.approval_timeout_seconds,
         allowed_tools=definition.allowed_tools,
         max_tool_calls=definition.max_tool_calls,
@@ -119,13 +120,7 @@ async def do_job(start: StartJob, record: RunRecord, notice: Part | None = None)
         start = start.model_copy(update={"untrusted": []})
     written = PutJob(
         record=job,
-        thread=Thread(
-            id=job.id,
-            scope=job.scope,
-            session_key=job.session_key,
-            kind=ThreadKind.JOB,
-            created_at=job.created_at,
-        ),
+        thread=job_thread(job),
         run=record,
         opening=opening,
         notices=[] if notice is None else [notice],
@@ -147,7 +142,7 @@ async def carry_job(state: JobState, written: PutJob) -> JobEnded:
     """
     job = written.record
     try:
-        await _put(written, "record the job")
+        await deliver(JobActivities.put_job, written, "record the job")
         raise_if_cancelled()
     except (ActivityError, asyncio.CancelledError) as error:
         # Whether it was written is not known; now it is, with its end.
@@ -173,32 +168,25 @@ async def carry_job(state: JobState, written: PutJob) -> JobEnded:
         if is_cancelled_exception(error):
             await _close(written, JobStatus.CANCELLED, "cancelled before it began")
             raise asyncio.CancelledError from error
-        lost = f"the job was lost: {error.cause or error}"
-        await _close(written, JobStatus.FAILED, lost)
-        return JobEnded(job_id=job.id, status=JobStatus.FAILED, error=lost)
+        lost = redact_text(f"the job was lost: {error.cause or error}")
+        spent = await _close(written, JobStatus.FAILED, lost) or Spent()
+        return JobEnded(job_id=job.id, status=JobStatus.FAILED, error=lost, **spent.model_dump())
     except asyncio.CancelledError:
         await _close(written, JobStatus.CANCELLED, "cancelled before it began")
         raise
 
 
-async def _close(written: PutJob, status: JobStatus, why: str) -> None:
-    """End the rows of a job that no workflow carries, though the run is cancelled meanwhile."""
-    ended = {"status": status, "error": redact_text(why), "finished_at": workflow.now()}
+async def _close(written: PutJob, status: JobStatus, why: str) -> Spent | None:
+    """End the rows of a job that no workflow carries, though the run is cancelled meanwhile.
+
+    Returns:
+        What it has spent; null in histories from before that was asked for.
+    """
+    ended = {"status": status, "error": why, "finished_at": workflow.now()}
     record = written.record.model_copy(update=ended)
     request = PutJob(record=record, thread=written.thread, run=written.run, closing=True)
-    await undisturbed(asyncio.create_task(_put(request, f"{status}: record the job")))
-
-
-async def _put(request: PutJob, summary: str) -> None:
-    await workflow.execute_activity_method(
-        JobActivities.put_job,
-        request,
-        task_queue=RUNS_QUEUE,
-        start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-        heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-        retry_policy=timeouts.DELIVERY_RETRY,
-        summary=summary,
-    )
+    writing = deliver(JobActivities.put_job, request, f"{status}: record the job")
+    return await undisturbed(asyncio.create_task(writing))
 
 
 def gate_of_result(

@@ -1,7 +1,8 @@
 """A session: one conversation, its gate and its inbox.
 
 Owns the messages of the workflow and the order of its side effects. Who gets the session is
-`domain.lease_queue`'s, what becomes of a message `domain.inbox`'s, a turn `workflows.turns`'.
+`domain.lease_queue`'s, what becomes of a message `domain.inbox`'s, a turn `workflows.turns`', what
+the ledger is told `workflows.session_books`'.
 Lifecycle and invariants: docs/lifecycles/session.md.
 Source: DESIGN §3 rules 4, 7, 8 and 10, automation.md §8, chat-policies.md §3.
 """
@@ -16,6 +17,7 @@ from workflows.handlers import guarded, guarded_signal
 from workflows.lease_rounds import check_leases, signal_workflow
 from workflows.outgoing import Outgoing
 from workflows.renewal import is_renewal_due, time_until
+from workflows.session_books import SessionBooks
 from workflows.turn_tools import TurnTools
 from workflows.turns import BUSY, ChatTurn
 
@@ -23,16 +25,12 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
     from activities import search_attributes as attributes
-    from activities import timeouts
-    from activities.turns import RecordMessages, TurnActivities
     from domain.chat_settings import SessionRules
     from domain.errors import DomainError
     from domain.goal_messages import THREAD_READY, ThreadReady, goal_workflow_id
-    from domain.identifiers import RUNS_QUEUE
-    from domain.inbound_records import InboundRecord, MessageFate
     from domain.inbox import Inbox
     from domain.inbox_edit import edit_queue
-    from domain.inbox_turns import cancel_turn, is_due, mark_kept, rows_to_keep, take_turn
+    from domain.inbox_turns import cancel_turn, is_due, rows_to_keep, take_turn
     from domain.lease_queue import LeaseQueue
     from domain.lease_queue_state import (
         Granted,
@@ -41,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
         LeaseKind,
         RequestLease,
     )
+    from domain.redaction import redact_reason
     from domain.session_messages import (
         EditQueue,
         InboundMessage,
@@ -68,11 +67,10 @@ IDLE_AFTER = timedelta(hours=24)
 IDLE = "idle"
 # A user's turn is looked after by the session itself, so nobody has to look at its lease.
 OWN_LEASE = timedelta(days=3650)
-# Rows in one activity's argument, and how many wait for the end of a turn to be written with it.
-ROWS_AT_ONCE = 100
-ROWS_BYTES_AT_ONCE = 262_144
-ROWS_UNWRITTEN = 50
 TRY_AGAIN = timedelta(minutes=1)
+# Turns that begin though a renewal is due. An execution takes 2,000 updates and has had 1,700 when
+# the server suggests one.
+LATE_TURNS = 20
 
 
 @workflow.defn(name="Session")
@@ -87,19 +85,20 @@ class Session:
         self._inbox = Inbox(state.inbox, state.key, state.rules)
         self._turn: ChatTurn | None = None
         self._tools = TurnTools()
-        self._outgoing = Outgoing(lambda: bool(state.inbox.waiting) and not self._wants_renewal())
+        self._outgoing = Outgoing(lambda: bool(state.inbox.waiting) and not self._holds_back())
+        self._late_turns = 0
         self._stops: list[StopHolder] = []
         self._threads: list[ThreadReady] = []
         self._look: asyncio.Task[None] | None = None
         self._busy = False
-        self._writing = False
+        self._books = SessionBooks(state, self._holds_back)
         self._upgrade = False
 
     @workflow.run
     async def run(self, _state: SessionState) -> None:
         """Serve the session until nobody has wanted it for a day."""
         self._describe()
-        beside = [asyncio.create_task(self._converse()), asyncio.create_task(self._keep_books())]
+        beside = [asyncio.create_task(self._converse()), asyncio.create_task(self._books.keep())]
         while not self._is_over():
             await self._wait_for_work(beside)
             self._leases.revoke(workflow.now())
@@ -209,6 +208,7 @@ class Session:
         return arrival.answer
 
     def _stop(self, reason: str) -> Stopped:
+        reason = redact_reason(reason)
         turn = cancel_turn(self._state.inbox, reason)
         if turn is not None:
             return Stopped(stopped="turn", owner=turn.turn_id)
@@ -257,13 +257,22 @@ class Session:
     def _may_renew(self) -> bool:
         """Whether to continue as new: it is time, and all that is at work has been put down."""
         inbox = self._state.inbox
-        busy = inbox.turn or inbox.settled or self._writing or not self._outgoing.is_empty
+        busy = inbox.turn or inbox.settled or self._books.is_writing or not self._outgoing.is_empty
         if busy or not self._wants_renewal():
             return False
         return not rows_to_keep(inbox, self._state.key)
 
     def _wants_renewal(self) -> bool:
         return self._upgrade or is_renewal_due()
+
+    def _holds_back(self) -> bool:
+        """Whether no turn begins any more, so that the session can continue as new.
+
+        It cannot while answers are on their way; a few turns go on meanwhile, because a channel may
+        refuse for minutes.
+        """
+        putting_off = not self._outgoing.is_empty and self._late_turns < LATE_TURNS
+        return self._wants_renewal() and not putting_off
 
     def _next_check(self) -> datetime | None:
         if self._holds_itself():
@@ -336,6 +345,7 @@ class Session:
         while True:
             await self._wait_for_turn()
             if inbox.turn is not None:
+                self._late_turns += self._wants_renewal()
                 self._show_busy()
                 self._turn = ChatTurn(
                     self._state, inbox.turn, self._let_in, self._tools, self._outgoing
@@ -385,7 +395,7 @@ class Session:
     def _drains_at(self) -> datetime | None:
         """When what waits is answered; null when nothing does, or not in this execution."""
         inbox = self._state.inbox
-        return None if not inbox.waiting or self._wants_renewal() else inbox.drain_at
+        return None if not inbox.waiting or self._holds_back() else inbox.drain_at
 
     def _drains_before(self, due: datetime | None) -> bool:
         """Whether a timer until `due` would fire too late, or for nothing."""
@@ -404,7 +414,7 @@ class Session:
         return turn_id(self._state.key, workflow.now(), bits)
 
     def _has_due(self) -> bool:
-        return is_due(self._state.inbox, workflow.now()) and not self._wants_renewal()
+        return is_due(self._state.inbox, workflow.now()) and not self._holds_back()
 
     def _show_busy(self) -> None:
         """Say once per conversation that it goes on: an event each."""
@@ -423,48 +433,6 @@ class Session:
         self._busy = False
         workflow.upsert_search_attributes([attributes.STATUS.value_set(IDLE)])
         self._describe()
-
-    # The books
-
-    async def _keep_books(self) -> None:
-        """Write how messages ended, and keep texts before the session continues as new."""
-        while True:
-            await workflow.wait_condition(lambda: bool(self._to_write()))
-            self._writing = True
-            rows = self._to_write()
-            try:
-                await workflow.execute_activity_method(
-                    TurnActivities.record_messages,
-                    RecordMessages(rows=rows),
-                    task_queue=RUNS_QUEUE,
-                    start_to_close_timeout=timeouts.LEDGER_START_TO_CLOSE,
-                    retry_policy=timeouts.ENTITY_RETRY,
-                    summary="record messages",
-                )
-            except ActivityError as error:
-                # What is worth a retry was retried; a person has to look, and nothing is lost.
-                workflow.logger.error("messages were not recorded: %s", error)
-                await workflow.sleep(TRY_AGAIN, summary="messages were not recorded")
-                continue
-            inbox, written = self._state.inbox, {id(row) for row in rows}
-            inbox.settled = [row for row in inbox.settled if id(row) not in written]
-            mark_kept(inbox, [row for row in rows if row.status == MessageFate.WAITING])
-            self._writing = False
-
-    def _to_write(self) -> list[InboundRecord]:
-        """The rows to write now; what can be written with the end of a turn waits for it."""
-        inbox = self._state.inbox
-        if inbox.settled and (inbox.turn is None or len(inbox.settled) >= ROWS_UNWRITTEN):
-            weight, rows = 0, list[InboundRecord]()
-            for row in inbox.settled[:ROWS_AT_ONCE]:
-                weight += row.weight
-                if rows and weight > ROWS_BYTES_AT_ONCE:
-                    break
-                rows.append(row)
-            return rows
-        if inbox.turn is None and self._wants_renewal():
-            return rows_to_keep(inbox, self._state.key)
-        return []
 
     def _describe(self) -> None:
         view = session_view(self._state)

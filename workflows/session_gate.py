@@ -9,7 +9,8 @@ Invariants:
     2. Whatever happens, the session is let go, or no longer waited for, in the end.
     3. A grant that was taken back before its answer came is none: the session is asked for again.
     4. A session that was terminated, with all who waited for it, is asked again after a while.
-    5. The result of a job is said, however often users are given the session before it is.
+    5. The result of a job is said, however often users are given the session before it is, unless
+       whoever waits to say it is told to end.
     6. A run that let go for a user keeps its place among automation: it was the first to come.
     7. A request that is withdrawn is granted to nobody, also when it comes later than that word.
 """
@@ -22,11 +23,13 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
+from workflows.bounded_waits import end_task
 from workflows.cancellations import raise_if_cancelled
 from workflows.entity_calls import ask_entity
 from workflows.lease_rounds import signal_workflow
 
 with workflow.unsafe.imports_passed_through():
+    from activities import timeouts
     from activities.failures import SESSION_LOST, application_error_of
     from activities.sessions import SessionActivities
     from domain.identifiers import session_workflow_id
@@ -42,7 +45,6 @@ with workflow.unsafe.imports_passed_through():
 
 T = TypeVar("T")
 
-LEASE_GRACE = timedelta(seconds=60)
 # Of a text in a chat: five refusals of a channel are spread over 15 minutes.
 SAYING_LIMIT = timedelta(minutes=15)
 # Waiting costs a few events each time, so who waits long asks less and less often.
@@ -50,6 +52,7 @@ MAX_PATIENCE = timedelta(hours=24)
 _EARLY = "2026-11-21-early-interrupts"
 _TAKEN_BACK = "2026-11-21-grants-taken-back"
 _ASK_AGAIN = "2026-11-21-asks-again"
+_GIVEN_UP = "2026-11-21-result-given-up"
 
 
 class Interrupted(Exception):
@@ -86,11 +89,12 @@ class SessionGate:
         self._owner = owner
         self._work = work or owner
         self._rejoins = rejoins
-        self._lease = int((limit + LEASE_GRACE).total_seconds())
+        self._lease = int((limit + timeouts.LEASE_GRACE).total_seconds())
         self._token: str | None = None
         self._grant: Granted | None = None
         self._interrupts: set[str] = set()
         self._asked = False
+        self._again: asyncio.Task[None] | None = None
         self.turn = 0
 
     # What the session signals
@@ -202,23 +206,45 @@ class SessionGate:
         await _ended(task)
         raise Interrupted
 
-    async def say(self, telling: Callable[[], Awaitable[None]], waits: Callable[[], None]) -> None:
+    async def say(self, telling: Callable[[], Awaitable[None]], waits: Callable[[], None]) -> bool:
         """Say a job's result in the session; again, as often as a user was given that meanwhile.
 
         Args:
             telling: Says it.
             waits: Called whenever the session is waited for once more.
+
+        Returns:
+            Whether it was said, and not given up.
         """
         while True:
             try:
-                return await telling()
+                await telling()
             except ActivityError as error:
                 cause = application_error_of(error)
                 if cause is None or cause.type != SESSION_LOST:
                     raise
+            else:
+                return True
             waits()
-            await self.release()
-            await self.acquire()
+            again = self._again = asyncio.create_task(self._acquire_again())
+            await workflow.wait([again])
+            if again.cancelling():
+                await _ended(again)
+                return False
+            await again
+
+    def give_up(self) -> bool:
+        """Say nothing any more; false where nothing waits to be said again."""
+        again = self._again
+        waits = again is not None and not (again.done() or again.cancelling())
+        if again is None or not waits or not workflow.patched(_GIVEN_UP):
+            return False
+        again.cancel()
+        return True
+
+    async def _acquire_again(self) -> None:
+        await self.release()
+        await self.acquire()
 
     async def release(self) -> None:
         """Let the session go, or stop waiting for it; a second time nothing happens."""
@@ -266,8 +292,7 @@ async def _say_release(session_key: str, release: ReleaseSession) -> None:
 
 async def _ended(task: "asyncio.Task[Any]") -> None:
     """Cancel work, and wait until it has said what it has spent."""
-    task.cancel()
-    await workflow.wait([task])
+    await end_task(task)
     if not task.cancelled():
         # A fault that comes now is of no interest: the work is done again, or not wanted.
         task.exception()

@@ -7,6 +7,8 @@ Source: DESIGN §3 rule 7, automation.md §11.
 
 from temporalio import workflow
 
+from workflows.delivering import deliver
+
 with workflow.unsafe.imports_passed_through():
     from activities import timeouts
     from activities.alerts import AlertActivities, SendAlert
@@ -26,7 +28,7 @@ async def tell_lost(lost: LostRun) -> None:
         parts = notice_parts(
             lost.notices, lost.definition, lost.record, failures=lost.consecutive_failures
         )
-    await workflow.execute_activity_method(
+    await deliver(
         DeliveryActivities.finish_run,
         FinishRun(
             record=lost.record,
@@ -34,11 +36,7 @@ async def tell_lost(lost: LostRun) -> None:
             scope=lost.scope or None,
             events=lost.events,
         ),
-        task_queue=RUNS_QUEUE,
-        start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-        heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-        retry_policy=timeouts.DELIVERY_RETRY,
-        summary="record a lost run",
+        "record a lost run",
     )
     if lost.definition is not None:
         await workflow.execute_activity_method(

@@ -26,6 +26,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from workflows.cancellations import raise_if_cancelled
+from workflows.delivering import deliver
 from workflows.model_calls import ModelCalls
 from workflows.outgoing import Outgoing
 from workflows.parking import is_system_pause, park
@@ -288,12 +289,13 @@ class ChatTurn:
             to=self._reply_to(),
             answer_id=answer.message_id if answer else None,
             truncated=answer.truncated if answer else False,
+            filtered=answer.filtered if answer else False,
             inbound=[*along, *rows],
             blocks=self._said(rows) if outcome.said else [],
         )
         reply = ChatReply(error=outcome.error)
         if answer is not None:
-            reply = chat_reply(answer.text, self._reply_to(), truncated=answer.truncated)
+            reply = chat_reply(answer.text, self._reply_to(), mark=answer.mark)
         speaks = reply.part is not None or reply.error is not None
         end = _End(status, rows, reply.part.text if reply.part else "")
         ending = self._outgoing.begin(lambda: self._end(request, end, along), in_order=speaks)
@@ -344,15 +346,8 @@ class ChatTurn:
 
     async def _conclude(self, request: FinishTurn) -> TurnFinished:
         try:
-            return await workflow.execute_activity_method(
-                TurnActivities.finish_turn,
-                request,
-                task_queue=RUNS_QUEUE,
-                start_to_close_timeout=timeouts.DELIVERY_START_TO_CLOSE,
-                heartbeat_timeout=timeouts.DELIVERY_HEARTBEAT,
-                retry_policy=timeouts.DELIVERY_RETRY,
-                summary=f"{request.record.status}: deliver and record",
-            )
+            summary = f"{request.record.status}: deliver and record"
+            return await deliver(TurnActivities.finish_turn, request, summary)
         except ActivityError as error:
             # Everything worth a retry is retried for ever; what is left must not end the session.
             workflow.logger.error("turn %s was not recorded: %s", request.record.id, error)

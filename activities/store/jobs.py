@@ -15,6 +15,7 @@ from activities.store.errors import StoreError
 from activities.store.tables import jobs
 from activities.store.writes import insert, or_nothing
 from domain.jobs import TERMINAL_STATUSES, JobRecord, JobStatus
+from domain.usage import Spent
 
 _INSERT: Final = insert(jobs, lambda new: or_nothing(new).returning(jobs.c.id))
 _OF_ID: Final = update(jobs).where(jobs.c.id == bindparam("job_id"))
@@ -67,7 +68,8 @@ class JobTable:
     def close(self, record: JobRecord) -> None:
         """End the row of a job that nothing carries any more; made if there is none.
 
-        What the row knows of its steps stays; one that has ended stays as it ended.
+        What the row knows of its steps stays, but for what they are known to have spent; one that
+        has ended stays as it ended.
 
         Raises:
             StoreError: As `put`.
@@ -80,6 +82,9 @@ class JobTable:
             "waiting_for": None,
             "revision": jobs.c.revision + 1,
         }
+        for name in Spent.model_fields:
+            if (spent := getattr(record, name)) is not None:
+                ended[name] = spent
         self._connection.execute(_CLOSE.values(ended), {"job_id": record.id})
 
     def get(self, job_id: str) -> JobRecord | None:

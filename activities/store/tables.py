@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    false,
 )
 
 from activities.store.column_types import Instant, Key, StoredText
@@ -309,6 +310,8 @@ outbox = Table(
     Column("created_at", Instant, nullable=False),
     Column("sent_at", Instant),
     Column("scope", Key),
+    Column("reply_to", StoredText),
+    Column("audio_as_voice", Boolean, nullable=False, server_default=false()),
     Index(None, "run_id"),
     Index(None, "status", "created_at"),
     Index(None, "scope", "created_at"),

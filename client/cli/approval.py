@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli.connected import connected
-from client.cli.options import LimitOption, command_group, number_or_text
+from client.cli.options import LimitOption, StatusOption, command_group, number_or_text
 from client.cli.output import (
     OutputOption,
     minute,
@@ -40,7 +40,7 @@ _COLOURS = {"pending": "bold yellow", "approved": "green", "consumed": "green", 
 @app.command("list")
 def list_approvals(
     context: typer.Context,
-    status: Annotated[str, typer.Option(help="Of one status only.", metavar="STATUS")] = "",
+    status: StatusOption = "",
     limit: LimitOption = 20,
     output: OutputOption = None,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.cli.connected import connected
-from client.cli.options import CursorOption, KeyOption, LimitOption, command_group
+from client.cli.options import CursorOption, KeyOption, LimitOption, StatusOption, command_group
 from client.cli.output import (
     OutputOption,
     link,
@@ -86,7 +86,7 @@ def get(context: typer.Context, output: OutputOption = None) -> None:
 @app.command("list")
 def list_goals(
     context: typer.Context,
-    status: Annotated[str, typer.Option(help="Of one status only.", metavar="STATUS")] = "",
+    status: StatusOption = "",
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = None,
@@ -114,7 +114,7 @@ def list_goals(
             for item in found.goals
         ],
         optional=("DEADLINE", "ROUND"),
-        more=f"--cursor {found.next_cursor}" if found.next_cursor else None,
+        more=found.next_cursor and f"--cursor {found.next_cursor}",
     )
 
 

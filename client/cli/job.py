@@ -13,7 +13,14 @@ import typer
 
 from client.cli.actions import action_line
 from client.cli.connected import connected
-from client.cli.options import CursorOption, KeyOption, LimitOption, command_group, number_or_text
+from client.cli.options import (
+    CursorOption,
+    KeyOption,
+    LimitOption,
+    StatusOption,
+    command_group,
+    number_or_text,
+)
 from client.cli.output import (
     OutputOption,
     link,
@@ -54,7 +61,7 @@ _COLOURS = {
 @app.command("list")
 def list_jobs(
     context: typer.Context,
-    status: Annotated[str, typer.Option(help="Of one status only.", metavar="STATUS")] = "",
+    status: StatusOption = "",
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = None,

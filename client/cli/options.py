@@ -51,6 +51,7 @@ def page_size(text: str) -> int:
 LimitOption = Annotated[
     int, typer.Option("--limit", help=f"1 to {MAX_LIMIT}.", metavar="N", parser=page_size)
 ]
+StatusOption = Annotated[str, typer.Option(help="Of one status only.", metavar="STATUS")]
 CursorOption = Annotated[
     str | None, typer.Option("--cursor", help="next_cursor of the page before.", metavar="CURSOR")
 ]

@@ -182,86 +182,46 @@ async def delete_goal(tickless: Runner) -> GoalDeleted:
     return GoalDeleted()
 
 
-@router.post(
-    "/goal/pause",
-    operation_id="pauseGoal",
-    openapi_extra=body_of(GoalPauseBody, required=False),
-    responses=CHANGE_PROBLEMS,
-)
-async def pause_goal(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
-    """Pause the goal when its iteration has ended, or at once."""
-    return await _changed(request, tickless, GoalVerb.PAUSE, body)
+def _add_change(verb: GoalVerb, takes: type[BaseModel], description: str) -> None:
+    """Add the address of one verb; its body may be left out where the model asks for nothing."""
+    required = any(field.is_required() for field in takes.model_fields.values())
+
+    async def change_goal(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
+        goal = await tickless.goals.change(verb, body)
+        note_change(request, id=goal.id)
+        return GoalTold(goal=goal)
+
+    router.add_api_route(
+        f"/goal/{verb}",
+        change_goal,
+        methods=["POST"],
+        operation_id=f"{verb}Goal",
+        summary=f"{verb.title()} Goal",
+        description=description,
+        openapi_extra=body_of(takes, required=required),
+        responses=CHANGE_PROBLEMS,
+    )
 
 
-@router.post(
-    "/goal/resume",
-    operation_id="resumeGoal",
-    openapi_extra=body_of(NoBody, required=False),
-    responses=CHANGE_PROBLEMS,
-)
-async def resume_goal(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
-    """Go on at once, all brakes released."""
-    return await _changed(request, tickless, GoalVerb.RESUME, body)
-
-
-@router.post(
-    "/goal/complete",
-    operation_id="completeGoal",
-    openapi_extra=body_of(GoalCompleteBody, required=False),
-    responses=CHANGE_PROBLEMS,
-)
-async def complete_goal(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
-    """The goal is reached; an iteration that runs ends, and no other follows."""
-    return await _changed(request, tickless, GoalVerb.COMPLETE, body)
-
-
-@router.post(
-    "/goal/delay",
-    operation_id="delayGoal",
-    openapi_extra=body_of(GoalDelayBody),
-    responses=CHANGE_PROBLEMS,
-)
-async def delay_goal(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
-    """Let the goal rest for a while."""
-    return await _changed(request, tickless, GoalVerb.DELAY, body)
-
-
-@router.post(
-    "/goal/wait",
-    operation_id="waitGoal",
-    openapi_extra=body_of(GoalWaitBody),
-    responses=CHANGE_PROBLEMS,
-)
-async def wait_goal(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
-    """Let the goal rest until an event comes, or the time is over."""
-    return await _changed(request, tickless, GoalVerb.WAIT, body)
-
-
-@router.post(
-    "/goal/extend",
-    operation_id="extendGoal",
-    openapi_extra=body_of(GoalExtendBody),
-    responses=CHANGE_PROBLEMS,
-)
-async def extend_goal(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
-    """Move the deadline; reopens a goal that timed out."""
-    return await _changed(request, tickless, GoalVerb.EXTEND, body)
-
-
-@router.post(
-    "/goal/cancel",
-    operation_id="cancelGoal",
-    openapi_extra=body_of(CancelBody, required=False),
-    responses=CHANGE_PROBLEMS,
-)
-async def cancel_iteration(request: Request, tickless: Runner, body: JsonBody) -> GoalTold:
-    """End the iteration that runs, not the goal; the next one follows."""
-    return await _changed(request, tickless, GoalVerb.CANCEL, body)
-
-
-async def _changed(
-    request: Request, tickless: TicklessClient, verb: GoalVerb, body: JsonBody
-) -> GoalTold:
-    goal = await tickless.goals.change(verb, body)
-    note_change(request, id=goal.id)
-    return GoalTold(goal=goal)
+for _verb, _takes, _description in (
+    (GoalVerb.PAUSE, GoalPauseBody, "Pause the goal when its iteration has ended, or at once."),
+    (GoalVerb.RESUME, NoBody, "Go on at once, all brakes released."),
+    (
+        GoalVerb.COMPLETE,
+        GoalCompleteBody,
+        "The goal is reached; an iteration that runs ends, and no other follows.",
+    ),
+    (GoalVerb.DELAY, GoalDelayBody, "Let the goal rest for a while."),
+    (
+        GoalVerb.WAIT,
+        GoalWaitBody,
+        "Let the goal rest until an event comes, or the time is over.",
+    ),
+    (GoalVerb.EXTEND, GoalExtendBody, "Move the deadline; reopens a goal that timed out."),
+    (
+        GoalVerb.CANCEL,
+        CancelBody,
+        "End the iteration that runs, not the goal; the next one follows.",
+    ),
+):
+    _add_change(_verb, _takes, _description)

@@ -94,6 +94,9 @@ class Settings(Section):
     job_step_timeout_seconds: Seconds = Field(
         default=300, description="Longest step of a full job: one model call or one tool call."
     )
+    job_step_heartbeat_seconds: Annotated[int, Field(ge=5, le=300)] = Field(
+        default=30, description="Silence after which the worker of a job's step is taken for dead."
+    )
     max_parallel_jobs: Count = Field(
         default=5, description="Full jobs that run at a time; more wait their turn."
     )

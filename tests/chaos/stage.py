@@ -25,16 +25,21 @@ from worker.temporal_server import DevServer
 @asynccontextmanager
 async def staged(folder: Path, **overrides: str) -> AsyncGenerator[tuple[DevServer, Harness]]:
     """A server and a harness without workers."""
+    # The shortest there may be: who waits for a lost step waits for this.
+    quick = {"TICKLESS_JOB_STEP_HEARTBEAT_SECONDS": "5"}
     async with (
         running_server(folder) as server,
-        running_harness(folder / "tickless", server, queues=(), **overrides) as harness,
+        running_harness(folder / "tickless", server, queues=(), **quick, **overrides) as harness,
     ):
         yield server, harness
 
 
 @asynccontextmanager
 async def durably_staged(folder: Path) -> AsyncGenerator[tuple[DevServer, Harness]]:
-    """The same with a server that keeps what it knows in a file, so that it can be killed."""
+    """The same with a server that keeps what it knows in a file, so that it can be killed.
+
+    A step of a job is not lost while the server is away for some seconds.
+    """
     async with (
         running_server(folder, db_file=folder / "temporal.db") as server,
         running_harness(folder / "tickless", server, queues=()) as harness,
@@ -150,10 +155,10 @@ async def assert_happened_once(
 
 
 async def assert_closed_normally(harness: Harness, run: str) -> None:
-    """Check that a run's workflow completed and that no workflow task of it ever failed."""
+    """Check that a run's workflow completed and that no task of it failed by a fault of ours."""
     events = await harness.run_events(run)
     assert events[-1] == "WORKFLOW_EXECUTION_COMPLETED", events
-    assert "WORKFLOW_TASK_FAILED" not in events, events
+    assert await harness.failed_tasks(run_workflow_id(run)) == []
     assert events.count("WORKFLOW_EXECUTION_STARTED") == 1
     handle = harness.client.get_workflow_handle(run_workflow_id(run))
     executions = [

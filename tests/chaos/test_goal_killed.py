@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from tests.chaos.stage import ledger, staged
 from tests.support.goals import StartedGoal, start_goal
 from tests.support.harness import Harness, until
 from tests.support.jobs import calls, said
-from tests.support.model_steps import Body, Hang, Refusal, Reply, error_body
+from tests.support.model_steps import Body, Reply
 from tests.support.worker_process import worker_process
 
 # It fills the processor; two at a time would measure each other.
@@ -98,28 +97,3 @@ async def test_each_round_happens_once_whatever_is_killed(tmp_path: Path) -> Non
     arrived = Counter(goal.parts())
     assert set(arrived.values()) == {1}
     assert {part for part, status in rows.items() if status == DeliveryStatus.SENT} <= set(arrived)
-
-
-async def test_a_rest_goes_on_without_a_worker(tmp_path: Path) -> None:
-    """It was to wake while no worker was there: it does so with the next one, and only once.
-
-    The shortest rest is the one after a failure: 30 s.
-    """
-    refused = Refusal(400, error_body("no such thing", type="invalid_request_error"))
-    async with staged(tmp_path) as (_server, harness):
-        async with worker_process(harness) as first:
-            goal = await start_goal(harness, refused, Hang("awake", 1))
-            view = await goal.reaches("it rests", 60, iteration=1, running=False)
-            due = view.goal.next_run_at
-            assert due is not None
-            await first.kill()
-        asked = len(goal.asked())
-        await asyncio.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()) + 1)
-        assert len(goal.asked()) == asked
-        async with worker_process(harness):
-            await harness.models.wait_for(lambda: len(goal.asked()) > asked, 60)
-            view = await goal.view()
-            assert (view.goal.iteration, view.goal.next_run_at) == (2, None)
-            await goal.update("delete")
-            await goal.result()
-    assert goal.parts() == ["iteration-1", "iteration-2"]

@@ -152,7 +152,7 @@ async def _assert_once(
     assert [message.role for message in messages] == thread
     assert len({message.id for message in messages}) == len(messages)
     for workflow_id in (goal.handle.id, *(job_workflow_id(row.id) for row in ended)):
-        assert "WORKFLOW_TASK_FAILED" not in await goal.harness.events(workflow_id)
+        assert await goal.harness.failed_tasks(workflow_id) == []
     assert not goal.harness.models.problems
     return paid
 

@@ -2,7 +2,7 @@
 
 The lives of jobs are chosen by hypothesis, always the same ones unless `TICKLESS_FUZZ_LIVES` says
 how many others are wanted. All of them are lived at once on one stage, so that they share what
-takes its time: the deaths of the workers, and the half minute until a lost step is noticed.
+takes its time: the deaths of the workers, and the seconds until a lost step is noticed.
 
 A life says where its steps are held up, so that a kill meets them there, and what people say in
 each round. A round: everybody comes to where he is held, people speak, the worker dies or does not,
@@ -36,16 +36,19 @@ from tests.support.model_steps import Body, Reply
 from tests.support.tool_runs import asks
 from tests.support.worker_process import WorkerProcess, worker_process
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 LIVES = int(os.environ.get("TICKLESS_FUZZ_LIVES", "7"))
 ROUNDS = 3
+# Until a life settles, or ends: some have lost several steps by then, on a machine that is busy.
+LONGEST_SECONDS = 150
 # More jobs than slots: some wait for one when the worker dies.
 SLOTS = 6
 
-# What the ledger may say of a call, by how often it happened.
+# What the ledger may say of a call, by how often it happened: `ok` only of what has, and nothing
+# only of what has not.
 POSSIBLE: dict[int, set[str | None]] = {
-    0: {None, ActionStatus.UNKNOWN},
+    0: {None, ActionStatus.UNKNOWN, ActionStatus.TIMED_OUT},
     1: {ActionStatus.OK, ActionStatus.UNKNOWN, ActionStatus.TIMED_OUT},
 }
 
@@ -141,8 +144,9 @@ def chosen() -> tuple[list[Life], list[Kill | None], float]:
 class Living:
     """A job that lives its life."""
 
-    def __init__(self, name: str, life: Life, effects: Effects) -> None:
+    def __init__(self, name: str, life: Life, effects: Effects, harness: Harness) -> None:
         self.name = name
+        self._harness = harness
         self.life = life
         self._effects = effects
         self._job: StartedJob | None = None
@@ -166,9 +170,8 @@ class Living:
             self._path(number, place) for number, batch in batches for place in range(batch.calls)
         ]
 
-    async def begin(self, harness: Harness) -> None:
-        # Long enough to be held up for a while, shorter than a heartbeat's time.
-        self._job = await start_job(harness, self._model, step_timeout_seconds=12)
+    async def begin(self) -> None:
+        self._job = await start_job(self._harness, self._model)
 
     async def say(self, moves: Iterable[Move]) -> None:
         for move in moves:
@@ -181,7 +184,10 @@ class Living:
             not gate.is_set() and self._has_come_to(number) for number, gate in self._gates.items()
         ):
             return True
-        record = (await self.job.view()).record
+        try:
+            record = (await self.job.view()).record
+        except RPCError:  # the worker is too busy to say
+            return False
         resting = {JobStatus.PAUSED, *TERMINAL_STATUSES}
         return record.status in resting or record.waiting_for == JobWaiting.SLOT
 
@@ -192,16 +198,13 @@ class Living:
                 gate.set()
 
     async def end(self) -> JobEnded:
-        """Wait for its end; a paused one goes on."""
-
-        async def ended() -> bool:
-            status = (await self.job.view()).record.status
-            if status == JobStatus.PAUSED:
-                await self.say([Move.RESUME])
-            return status in TERMINAL_STATUSES
-
-        await until(ended, f"the end of {self.life}", 120, pause=0.2)
-        return await self.job.result()
+        """Wait for its end; one that is paused, or was told to, goes on."""
+        await self.say([Move.RESUME])
+        try:
+            return await asyncio.wait_for(self.job.result(), LONGEST_SECONDS)
+        except TimeoutError:
+            events = await self._harness.events(self.job.handle.id)
+            raise AssertionError(f"{self.life} has not ended: {events}") from None
 
     def _model(self, body: Body) -> Reply:
         """Ask for the batch after those that the conversation has."""
@@ -242,7 +245,8 @@ async def _live(
     """All rounds of all lives; in the end a worker runs and nobody is held up."""
     for number, kill in enumerate(kills):
         for one in living:
-            await until(one.settled, f"round {number} of {one.life}", 60)
+            what = f"round {number} of {one.life}"
+            await until(one.settled, what, LONGEST_SECONDS, pause=0.1)
         for one in living:
             await one.say(one.life.told[number][0])
         if kill is Kill.HELD:
@@ -269,14 +273,17 @@ async def test_no_effect_happens_twice_and_every_job_ends(tmp_path: Path) -> Non
             "TICKLESS_TOOL_HTTP_ALLOWED_HOSTS": f'["127.0.0.1:{effects.port}"]',
             "TICKLESS_MAX_PARALLEL_JOBS": str(SLOTS),
         }
-        living = [Living(f"life-{number}", life, effects) for number, life in enumerate(lives)]
         async with (
             staged(tmp_path, **given_settings) as (_server, harness),
             worker_process(harness) as worker,
             ledger(harness) as store,
         ):
+            living = [
+                Living(f"life-{number}", life, effects, harness)
+                for number, life in enumerate(lives)
+            ]
             for one in living:
-                await one.begin(harness)
+                await one.begin()
             await _live(living, worker, kills, moment)
             ends = await asyncio.gather(*(one.end() for one in living))
             found = [
@@ -320,7 +327,7 @@ async def _assert_once(
     assert (stored.status, stored.recoveries) == (ended.status, view.record.recoveries), about
     events = await harness.events(one.job.handle.id)
     assert events[-1] == "WORKFLOW_EXECUTION_COMPLETED", about
-    assert "WORKFLOW_TASK_FAILED" not in events, about
+    assert await harness.failed_tasks(one.job.handle.id) == [], about
     return list(rows)
 
 

@@ -119,7 +119,7 @@ async def _scheduled(harness: Harness, routine: str) -> list[RunRecord]:
 
 
 async def test_a_log_that_nobody_reads_does_not_stall_the_worker(tmp_path: Path) -> None:
-    with _full_pipe() as pipe:
+    with _full_pipe(tmp_path / "errors") as pipe:
         async with durably_staged(tmp_path) as (server, harness):
             worker = WorkerProcess(harness, errors=pipe)
             try:
@@ -139,16 +139,16 @@ async def test_a_log_that_nobody_reads_does_not_stall_the_worker(tmp_path: Path)
 
 
 @contextmanager
-def _full_pipe() -> Generator[int]:
+def _full_pipe(path: Path) -> Generator[Path]:
     """A pipe that takes nothing more, because nobody reads it."""
-    unread, full = os.pipe()
+    os.mkfifo(path)
+    unread = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    full = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     try:
-        os.set_blocking(full, False)
         with suppress(BlockingIOError):
             while True:
                 os.write(full, b"x" * 4096)
-        os.set_blocking(full, True)
-        yield full
+        yield path
     finally:
         os.close(unread)
         os.close(full)

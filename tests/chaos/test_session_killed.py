@@ -21,14 +21,12 @@ from domain.identifiers import ENTITIES_QUEUE, session_workflow_id
 from domain.inbound_records import MessageFate
 from domain.session_messages import InboundMessage, QueueOptions
 from domain.session_requests import SessionState
-from domain.tool_actions import ActionStatus
 from domain.turns import TurnStatus
 from tests.chaos.stage import durably_staged, staged
 from tests.support.conversations import Conversation, conversation
 from tests.support.harness import running_harness, until
+from tests.support.held_calls import held_calls
 from tests.support.model_steps import Body, Reply
-from tests.support.receiver import Hang, running_receiver
-from tests.support.tool_runs import Listener, asks
 from tests.support.worker_process import worker_process
 
 # Each of these fills the processor; two at a time would measure each other.
@@ -214,38 +212,18 @@ async def test_the_same_message_from_two_processes_is_answered_once(tmp_path: Pa
 
 
 async def test_calls_of_a_turn_under_way_are_made_at_most_once(tmp_path: Path) -> None:
-    async with running_receiver() as posts, running_receiver() as reads:
-        posts.script.append(Hang())
-        reads.script.append(Hang())
-        allowed = f'["127.0.0.1:{posts.port}", "127.0.0.1:{reads.port}"]'
-        settings = {
-            "TICKLESS_TOOL_PERMISSIONS": '{"http_request": "allow"}',
-            "TICKLESS_TOOL_HTTP_ALLOWED_HOSTS": allowed,
-        }
-        async with staged(tmp_path, **settings) as (_, harness):
-            post = {"method": "POST", "url": f"http://127.0.0.1:{posts.port}/pay", "body": "1"}
-            paying = Listener(asks(("http_request", post)), Reply("Paid, I think."))
-            get = {"url": f"http://127.0.0.1:{reads.port}/price"}
-            reading = Listener(asks(("http_get", get)), Reply("It costs 1."))
-            chats = [conversation(harness, paying), conversation(harness, reading)]
-            async with worker_process(harness) as worker:
-                for chat in chats:
-                    await chat.send("Please")
-                async with asyncio.timeout(60):
-                    await posts.arrived.wait()
-                    await reads.arrived.wait()
-                await worker.kill()
-            async with worker_process(harness):
-                answers = [await chat.settled("m1", 90) for chat in chats]
-            assert [answer.text for answer in answers] == ["Paid, I think.", "It costs 1."]
-            async with await chats[0].store() as store:
-                paid, read = [
-                    await store.actions.of_turn(answer.turn_id or "") for answer in answers
-                ]
-            assert [row.status for row in paid] == [ActionStatus.UNKNOWN]
-            assert len(posts.requests) == 1
-            assert paying.results()[0].startswith("unknown: the call had begun")
-            assert [row.status for row in read] == [ActionStatus.OK]
-            assert len(reads.requests) == 2
+    async with held_calls() as held, staged(tmp_path, **held.settings) as (_, harness):
+        chats = [conversation(harness, model) for model in (held.paying, held.reading)]
+        async with worker_process(harness) as worker:
             for chat in chats:
-                await _assert_each_turn_spoke_once(chat)
+                await chat.send("Please")
+            await held.arrived()
+            await worker.kill()
+        async with worker_process(harness):
+            answers = [await chat.settled("m1", 90) for chat in chats]
+        assert [answer.text for answer in answers] == ["Paid, I think.", "It costs 1."]
+        async with await chats[0].store() as store:
+            paid, read = [await store.actions.of_turn(answer.turn_id or "") for answer in answers]
+        held.assert_made_at_most_once(paid, read)
+        for chat in chats:
+            await _assert_each_turn_spoke_once(chat)

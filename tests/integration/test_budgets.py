@@ -21,7 +21,7 @@ from domain.prices import PriceTable
 from domain.threads import Compaction
 from tests.support import model_steps as steps
 from tests.support.ledger_rows import NOON, job_record, llm_call, run_record, thread
-from tests.support.model_bench import Bench
+from tests.support.model_bench import Bench, running_bench
 from tests.support.model_server import ModelServer
 
 pytest_plugins = ["tests.support.databases"]
@@ -252,12 +252,12 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def bench(sqlite_url: str, server: ModelServer, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with await open_store(sqlite_url) as opened:
-        made = Bench(opened, server, tmp_path)
-        made.options["limits"] = DailyLimits(deployment_micros=1_000_000)
+    limits = DailyLimits(deployment_micros=1_000_000)
+    async with (
+        await open_store(sqlite_url) as opened,
+        running_bench(opened, server, tmp_path, limits=limits) as made,
+    ):
         yield made
-        await made.close()
-    server.assert_clean()
 
 
 async def spent_today(bench: Bench) -> BudgetSums:

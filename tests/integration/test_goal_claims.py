@@ -27,7 +27,7 @@ from domain.threads import ThreadKind
 from domain.tool_actions import ActionStatus
 from tests.support import model_steps as steps
 from tests.support.ledger_rows import NOON, action, job_record
-from tests.support.model_bench import Bench
+from tests.support.model_bench import Bench, running_bench
 from tests.support.model_server import ModelServer
 
 pytest_plugins = ["tests.support.databases"]
@@ -174,11 +174,9 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def bench(ledger: Store, server: ModelServer, tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(ledger, server, tmp_path)
-    made.workflow_id = "goal/user/me"
-    yield made
-    await made.close()
-    server.assert_clean()
+    async with running_bench(ledger, server, tmp_path) as made:
+        made.workflow_id = "goal/user/me"
+        yield made
 
 
 async def test_a_named_model_judges_and_the_goal_pays(bench: Bench, server: ModelServer) -> None:

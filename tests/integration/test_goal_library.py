@@ -5,16 +5,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 
 from client import goals as client_goals
 from client import pages as client_pages
+from client.goal_reader import GoalReader
 from domain.errors import DomainError, ErrorKind
-from domain.goal_messages import GoalView, goal_workflow_id
+from domain.goal_messages import (
+    CompleteGoal,
+    DeleteGoal,
+    ExtendGoal,
+    GoalStart,
+    GoalView,
+    goal_workflow_id,
+)
 from domain.goal_record import GoalPausedReason, GoalStatus, GoalWaiting
 from domain.identifiers import SERVED_QUEUES
 from domain.scopes import Scope, ScopeKind
 from tests.support.goal_setters import GoalSetter, goal_setter, waiting_setter
-from tests.support.goals import rests
+from tests.support.goals import hand_in, rests
 from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.jobs import said
 from tests.support.model_steps import Hang
@@ -273,6 +283,63 @@ async def test_the_goals_of_all_scopes_are_listed(
     assert len((await gone.goals.list(limit=1)).goals) == 1
     monkeypatch.setattr(client_pages, "MAX_LISTED", 1)
     await refused(gone.goals.list(), ErrorKind.INVALID_FIELD, "limit", "more than 1")
+
+
+async def test_a_list_asks_nobody_for_what_is_gone(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Visibility says that a goal was deleted, or its workflow ended: nothing of it is read."""
+    deleted, ended, there = (waiting_setter(harness) for _ in range(3))
+    for one in (deleted, ended, there):
+        await one.goals.create(one.objective)
+    await deleted.goals.delete()
+    await closed(deleted)
+    await harness.client.get_workflow_handle(f"goal/user/{ended.name}").terminate()
+    read = list[str]()
+    view = GoalReader.view
+
+    async def noted(self: GoalReader, workflow_id: str) -> GoalView:
+        read.append(workflow_id)
+        return await view(self, workflow_id)
+
+    monkeypatch.setattr(GoalReader, "view", noted)
+
+    async def quiet() -> bool:
+        read.clear()
+        for status in ("", "waiting_for_session"):
+            await there.goals.list(status=status, limit=200)
+        for one in (deleted, ended, there):
+            await one.goals.of_scope()
+        return {f"goal/user/{one.name}" for one in (deleted, ended, there)} & set(read) == {
+            f"goal/user/{there.name}"
+        }
+
+    await until(quiet, "only the goal that is there is read")
+
+
+async def test_what_was_meant_for_a_goal_never_reaches_the_next_one(harness: Harness) -> None:
+    mine = waiting_setter(harness)
+    await mine.goals.create(mine.objective)
+    await mine.goals.complete()
+    await closed(mine)
+    workflow = goal_workflow_id(Scope(kind=ScopeKind.USER, id=mine.name))
+    handle = harness.client.get_workflow_handle(workflow)
+    ended = GoalView.model_validate(await handle.result())
+    # It begins between the look at the result and the update that was to reopen it.
+    next_one = await mine.goals.create("The next one.")
+    for update, request in (
+        ("extend", ExtendGoal(deadline_in="1h", goal_id=ended.goal.id)),
+        ("complete", CompleteGoal(goal_id=ended.goal.id)),
+        ("delete", DeleteGoal(goal_id=ended.goal.id)),
+    ):
+        sent = hand_in(harness, update, request, GoalStart(view=ended), workflow)
+        with pytest.raises(WorkflowUpdateFailedError) as caught:
+            await sent
+        cause = caught.value.cause
+        assert isinstance(cause, ApplicationError)
+        assert (cause.type, cause.details[0]["field"]) == ("conflict", "goal")
+        assert next_one.id in cause.message
+    assert (await mine.goals.get()).status == GoalStatus.WAITING_FOR_SESSION
 
 
 async def test_a_goal_whose_workflow_somebody_ended(harness: Harness) -> None:

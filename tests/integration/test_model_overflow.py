@@ -21,7 +21,7 @@ from domain.pruning_config import OverflowFlushConfig, PruningConfig, default_pr
 from domain.threads import Compaction, ThreadKind, ThreadMessage
 from tests.support import model_steps as steps
 from tests.support.ledger_rows import NOON, run_record, thread
-from tests.support.model_bench import Bench
+from tests.support.model_bench import Bench, running_bench
 from tests.support.model_server import ModelServer
 
 REFRESH = default_pruning_config().post_compaction_refresh_prompt
@@ -43,11 +43,8 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def bench(store: Store, server: ModelServer, tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(store, server, tmp_path)
-    made.options["context"] = NO_FLUSH
-    yield made
-    await made.close()
-    server.assert_clean()
+    async with running_bench(store, server, tmp_path, context=NO_FLUSH) as made:
+        yield made
 
 
 async def talked(bench: Bench, turns: int, chars: int = 4000) -> None:

@@ -18,7 +18,7 @@ from domain.tool_specs import AskedCall, ToolSpec
 from domain.turns import TurnRecord
 from tests.support import model_steps as steps
 from tests.support.ledger_rows import NOON, job_record, thread
-from tests.support.model_bench import Bench
+from tests.support.model_bench import Bench, running_bench
 from tests.support.model_server import ModelServer
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"zone": {"type": "string"}}}
@@ -46,12 +46,8 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def bench(store: Store, server: ModelServer, tmp_path: Path) -> AsyncIterator[Bench]:
-    server.calls.clear()
-    made = Bench(store, server, tmp_path)
-    made.options["catalog"] = catalog
-    yield made
-    await made.close()
-    server.assert_clean()
+    async with running_bench(store, server, tmp_path, catalog=catalog) as made:
+        yield made
 
 
 def calling(*calls: steps.ToolCall, text: str = "", chunks: int = 1) -> steps.Reply:

@@ -18,9 +18,10 @@ from activities.live_text import TAIL_BYTES, LiveText
 from activities.store import Store, StoreError, open_store
 from domain.fallback import FailureClass
 from domain.llm_calls import LlmCallStatus
+from domain.notices import FILTERED_MARK, TRUNCATED_MARK
 from domain.prompts import SYSTEM_TEXT, UntrustedText
 from tests.support import model_steps as steps
-from tests.support.model_bench import KEY, Bench
+from tests.support.model_bench import KEY, Bench, running_bench
 from tests.support.model_server import ModelServer
 
 CLOSED_PORT = "http://127.0.0.1:1/v1"
@@ -45,11 +46,8 @@ def running_server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def bench(store: Store, running_server: ModelServer, tmp_path: Path) -> AsyncIterator[Bench]:
-    running_server.calls.clear()
-    made = Bench(store, running_server, tmp_path)
-    yield made
-    await made.close()
-    running_server.assert_clean()
+    async with running_bench(store, running_server, tmp_path) as made:
+        yield made
 
 
 async def test_an_answer_is_stored_and_returned(bench: Bench) -> None:
@@ -138,10 +136,20 @@ async def test_an_attempt_that_died_in_its_request_is_made_again(bench: Bench) -
     assert await bench.texts() == [("user", "Say hello."), ("assistant", "Hello there.")]
 
 
-async def test_a_cut_answer_says_so_also_when_it_is_found_again(bench: Bench) -> None:
-    bench.server.script(steps.Reply("Hello th", finish_reason="length"))
-    assert (await bench.call()).truncated
-    assert (await bench.call(attempt=2)).truncated
+@pytest.mark.parametrize(
+    ("reason", "truncated", "mark"),
+    [("length", True, TRUNCATED_MARK), ("content_filter", False, FILTERED_MARK)],
+)
+async def test_a_cut_answer_says_so_also_when_it_is_found_again(
+    bench: Bench, reason: str, truncated: bool, mark: str
+) -> None:
+    bench.server.script(steps.Reply("Hello th", finish_reason=reason))
+    for attempt in (1, 2):
+        answer = await bench.call(attempt=attempt)
+        assert (answer.truncated, answer.filtered) == (truncated, not truncated)
+        assert (answer.text, answer.marked_text) == ("Hello th", f"Hello th\n{mark}")
+    (row,) = await bench.rows()
+    assert (row.status, (row.error or "").startswith("cut by the ")) == (LlmCallStatus.OK, True)
 
 
 async def test_an_unknown_price_stays_unknown(bench: Bench) -> None:

@@ -63,7 +63,7 @@ def upgrade(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0007"])
 async def test_a_filled_store_is_upgraded(store_url: str, revision: str) -> None:
     at_schema(store_url, revision)
 
@@ -77,4 +77,6 @@ async def test_a_filled_store_is_upgraded(store_url: str, revision: str) -> None
     assert run.thread_id == "t"
     assert [(call.id, call.turn_id) for call in calls] == [("c", None)]
     assert [(one.content, one.llm_call_id) for one in said] == [("hello", "c")]
-    assert [row.text for row in sent] == ["hello"]
+    assert [(row.text, row.reply_to, row.audio_as_voice) for row in sent] == [
+        ("hello", None, False)
+    ]

@@ -1,6 +1,5 @@
 """The tools that need Temporal: routines and events, on behalf of the caller of a tool."""
 
-import json
 from typing import Any
 
 import pytest
@@ -12,16 +11,10 @@ from activities.tools.tool import ToolFailed
 from domain.scopes import Route, Scope, ScopeKind
 from domain.tool_specs import ToolCaller
 from tests.support.harness import Harness
-from tests.support.tools import Toolbox
+from tests.support.tools import Toolbox, caller_of
 from worker.tool_callers import LibraryCalls, caller_context
 
 ROUTINE = {"prompt": "Say OK.", "schedule": {"every_seconds": 86_400}}
-
-
-def caller_of(user: str, **more: Any) -> ToolCaller:
-    route = Route(receive_id_type="file")
-    scope = Scope(kind=ScopeKind.USER, id=user)
-    return ToolCaller(caller="channel:file", user_id=user, scope=scope, route=route, **more)
 
 
 def box(harness: Harness, caller: ToolCaller) -> Toolbox:
@@ -29,29 +22,25 @@ def box(harness: Harness, caller: ToolCaller) -> Toolbox:
     return Toolbox([*routine_tools(calls), *event_tools(Emitter(harness.client))], caller)
 
 
-async def called(tools: Toolbox, name: str, key: str = "key", /, **arguments: Any) -> Any:
-    return json.loads(await tools.call(name, key, **arguments))
-
-
 async def test_the_life_of_a_routine(harness: Harness) -> None:
     user = harness.name()
     tools = box(harness, caller_of(user))
-    created = [await called(tools, "routine_create", **ROUTINE, title="T") for _ in range(2)]
+    created = [await tools.answer("routine_create", **ROUTINE, title="T") for _ in range(2)]
     assert created[0]["id"] == created[1]["id"]
     id = created[0]["id"]
-    listed = await called(tools, "routine_list")
+    listed = await tools.answer("routine_list")
     assert [item["id"] for item in listed["routines"]] == [id]
-    changed = await called(tools, "routine_update", id=id, changes={"status": "paused"})
+    changed = await tools.answer("routine_update", id=id, changes={"status": "paused"})
     assert changed["routine"]["status"] == "paused"
     with pytest.raises(ToolFailed, match=r"status: .*paused.*accepted: force"):
         await tools.call("routine_trigger", id=id)
-    started = [await called(tools, "routine_trigger", "k2", id=id, force=True) for _ in range(2)]
+    started = [await tools.answer("routine_trigger", "k2", id=id, force=True) for _ in range(2)]
     assert started[0]["run_id"] == started[1]["run_id"]
     await harness.client.get_workflow_handle(started[0]["workflow_id"]).result()
-    runs = await called(tools, "routine_runs", id=id)
+    runs = await tools.answer("routine_runs", id=id)
     # The newest first; the refused one is on record too.
     assert runs["runs"][0]["id"] == started[0]["run_id"]
-    deleted = await called(tools, "routine_delete", id=id)
+    deleted = await tools.answer("routine_delete", id=id)
     assert deleted["routine"]["status"] == "deleted"
 
 
@@ -66,7 +55,7 @@ async def test_routines_of_others_do_not_exist(harness: Harness) -> None:
     ):
         with pytest.raises(ToolFailed, match=mine):
             await tools.call(name, id=mine, **more)
-    assert (await called(tools, "routine_list"))["routines"] == []
+    assert (await tools.answer("routine_list"))["routines"] == []
 
 
 async def test_what_is_wrong_is_told_as_everywhere(harness: Harness) -> None:
@@ -96,7 +85,7 @@ async def test_an_event_starts_what_listens_one_hop_further(harness: Harness) ->
     routine = await harness.routine(trigger=trigger, guardrails=guardrails)
     tools = box(harness, caller_of("me", hop=7))
     event = {"source": "tests", "event_type": kind, "payload": {"a": 1}}
-    told = [await called(tools, "event_emit", **event) for _ in range(2)]
+    told = [await tools.answer("event_emit", **event) for _ in range(2)]
     assert told[0] == told[1]
     assert told[0]["matched"] == 1
     (run,) = told[0]["runs"]

@@ -57,10 +57,22 @@ async def record(prefix: str) -> None:
             await _listener(harness, prefix)
             await record_jobs(harness, prefix, _save)
             await record_sessions(harness, prefix, _save)
-            await record_goals(harness, prefix, _save)
-            await record_goal_brakes(harness, prefix, _save)
+            await _goals(harness, prefix)
     with tempfile.TemporaryDirectory() as name:
         await record_disturbed(Path(name), prefix, _save)
+
+
+async def record_only_goals(prefix: str) -> None:
+    """Play the scenarios of goals and write their histories."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with running_server(folder) as server, running_harness(folder, server) as harness:
+            await _goals(harness, prefix)
+
+
+async def _goals(harness: Harness, prefix: str) -> None:
+    await record_goals(harness, prefix, _save)
+    await record_goal_brakes(harness, prefix, _save)
 
 
 async def _scheduled(harness: Harness, prefix: str) -> None:
@@ -387,5 +399,7 @@ def _forget_machine(value: object) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Record histories.")
     parser.add_argument("prefix", help="the date of the recording, 2026-11-21")
+    parser.add_argument("--goals", action="store_true", help="those of goals, and no others")
     FOLDER.mkdir(exist_ok=True)
-    asyncio.run(record(parser.parse_args().prefix))
+    given = parser.parse_args()
+    asyncio.run((record_only_goals if given.goals else record)(given.prefix))

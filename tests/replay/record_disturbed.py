@@ -44,6 +44,7 @@ from tests.support.conversations import conversation
 from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.jobs import StartedJob, calls, said, start_job
 from tests.support.model_steps import Behaviour, Hang, Reply
+from tests.support.taken_chats import taken_chat
 from tests.support.tool_runs import asks, run_with
 from tests.support.worker_process import worker_process
 from worker.process import running_workers
@@ -68,6 +69,7 @@ async def record_disturbed(folder: Path, prefix: str, save: Save) -> None:
                 await _cancelled_while_asked(harness, prefix, save)
                 await _waits_for_a_slot(harness, prefix, save)
                 await _cancelled_twice(harness, prefix, save)
+                await _result_given_up(harness, prefix, save)
             await _cancelled_early(harness, prefix, save)
             await _interrupted_early(harness, prefix, save)
             await _granted_for_nothing(harness, prefix, save)
@@ -167,6 +169,13 @@ async def _cancelled_twice(harness: Harness, prefix: str, save: Save) -> None:
     await asyncio.gather(*(run.signal("cancel") for _ in range(3)))
     await run.result()
     await save(harness, run.id, f"{prefix}-run-cancelled-twice")
+
+
+async def _result_given_up(harness: Harness, prefix: str, save: Save) -> None:
+    """A run is cancelled that waits to say the result of its job in a chat its user has taken."""
+    async with taken_chat(harness) as (run, _chat):
+        await harness.tickless.runs.cancel(run.run_id)
+    await save(harness, run.workflow_id, f"{prefix}-run-result-given-up")
 
 
 async def _cancelled_early(harness: Harness, prefix: str, save: Save) -> None:

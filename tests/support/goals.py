@@ -17,7 +17,7 @@ from activities.store import open_store
 from domain.actor import Actor
 from domain.goal_messages import CreateGoal, GoalStart, GoalView, goal_workflow_id
 from domain.goal_record import Goal
-from domain.goal_state import GoalLimits
+from domain.goal_state import GoalJob, GoalLimits
 from domain.identifiers import RUNS_QUEUE
 from domain.jobs import JobRecord, job_workflow_id
 from domain.scopes import Route, Scope, ScopeKind
@@ -159,7 +159,8 @@ async def start_goal(
     mark = mark or harness.name()
     if steps:
         harness.scripts.on(mark, *steps)
-    request = goal_request(mark, **fields)
+    beat = harness.settings.job_step_heartbeat_seconds
+    request = goal_request(mark, **{"job": GoalJob(step_heartbeat_seconds=beat), **fields})
     workflow_id = goal_workflow_id(request.goal.scope)
     created = await hand_in(harness, "create", request, GoalStart(create=request), workflow_id)
     handle = harness.client.get_workflow_handle(workflow_id)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.client import Client
 
 from activities.search_attributes import TYPES
@@ -30,7 +30,7 @@ from domain.runs import run_workflow_id
 from tests.support.model_server import ModelServer
 from tests.support.model_steps import Behaviour, Body, Reply, Step
 from worker.process import running_workers
-from worker.temporal_server import DevServer, DevServerOptions
+from worker.temporal_server import DEV_FLAGS, DevServer, DevServerOptions
 
 
 @dataclass
@@ -99,6 +99,34 @@ class Harness:
         """Types of the history events of a run's workflow."""
         return await self.events(run_workflow_id(run))
 
+    async def rests(self, workflow_id: str) -> None:
+        """Wait until a workflow only waits: nothing of it goes on, nothing is to be looked at."""
+        handle = self.client.get_workflow_handle(workflow_id)
+
+        async def quiet() -> bool:
+            raw = (await handle.describe()).raw_description
+            busy = raw.pending_activities or raw.pending_children
+            return not busy and not raw.HasField("pending_workflow_task")
+
+        await until(quiet, f"{workflow_id} only waits")
+
+    async def failed_tasks(self, workflow_id: str) -> list[str]:
+        """Why tasks of a workflow failed, but for those that are only done again.
+
+        A message that arrives while the workflow ends makes it look again, and a machine on which
+        it does not get its turn for two seconds is taken for a deadlock: a real one comes again, so
+        that the workflow does not end.
+        """
+        history = await self.client.get_workflow_handle(workflow_id).fetch_history()
+        failed = [event.workflow_task_failed_event_attributes for event in history.events]
+        return [
+            f"{WorkflowTaskFailedCause.Name(item.cause)}: {item.failure.message}"
+            for item in failed
+            if item.cause != WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNSPECIFIED
+            and item.cause != WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+            and not item.failure.message.startswith("[TMPRL1101]")
+        ]
+
     async def events(self, workflow_id: str) -> list[str]:
         history = await self.client.get_workflow_handle(workflow_id).fetch_history()
         return [
@@ -130,6 +158,8 @@ def environment_for(
         "TICKLESS_CONTEXT__ACTOR_USER_ID": "me",
         "TICKLESS_CONTEXT__RECEIVE_ID_TYPE": "file",
         "TICKLESS_MAX_CONCURRENT_RUNS": "50",
+        # Another than the default, so that it shows where the setting is not heard of.
+        "TICKLESS_JOB_STEP_HEARTBEAT_SECONDS": "20",
         "TICKLESS_TEMPORAL__SANDBOX": "true",
         **overrides,
     }
@@ -195,3 +225,14 @@ async def running_harness(
         async with running_workers(client, settings, os.environ, queues) as serving:
             harness.serving = serving
             yield harness
+
+
+@asynccontextmanager
+async def renewing_harness(folder: Path) -> AsyncGenerator[Harness]:
+    """A Tickless of its own, where a history of 60 events is long: workflows go on anew."""
+    config = {**DEV_FLAGS, "limit.historyCount.suggestContinueAsNew": 60}
+    async with (
+        running_server(folder, dynamic_config=config) as server,
+        running_harness(folder, server) as harness,
+    ):
+        yield harness

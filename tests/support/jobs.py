@@ -75,6 +75,7 @@ async def start_job(
             ),
             scope=ME,
             route=Route(receive_id_type="file"),
+            step_heartbeat_seconds=harness.settings.job_step_heartbeat_seconds,
             **start,
         )
     )

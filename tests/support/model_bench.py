@@ -5,6 +5,8 @@ Owns the bench that tests of model calls share; each bench is one caller with a 
 
 import asyncio
 import itertools
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -127,3 +129,18 @@ class Bench:
     async def texts(self) -> list[tuple[str, str]]:
         messages = await self.store.threads.messages(self.thread_id)
         return [(message.role, message.content) for message in messages]
+
+
+@asynccontextmanager
+async def running_bench(
+    store: Store, server: ModelServer, root: Path, **options: Any
+) -> AsyncGenerator[Bench]:
+    """A bench whose model has been asked nothing yet; at the end it was asked nothing wrong."""
+    server.calls.clear()
+    bench = Bench(store, server, root)
+    bench.options.update(options)
+    try:
+        yield bench
+    finally:
+        await bench.close()
+    server.assert_clean()

@@ -1,5 +1,6 @@
 """Calling tools as the dispatch does: arguments checked by the tool's own schema."""
 
+import json
 from typing import Any
 
 from activities.tools.arguments import Schema
@@ -13,6 +14,13 @@ ME = ToolCaller(
     scope=Scope(kind=ScopeKind.USER, id="me"),
     route=Route(receive_id_type="console"),
 )
+
+
+def caller_of(user: str, **more: Any) -> ToolCaller:
+    """A user of the channel `file`."""
+    route = Route(receive_id_type="file")
+    scope = Scope(kind=ScopeKind.USER, id=user)
+    return ToolCaller(caller="channel:file", user_id=user, scope=scope, route=route, **more)
 
 
 class Toolbox:
@@ -31,3 +39,7 @@ class Toolbox:
         tool = self.by_name[name]
         Schema(tool.spec.parameters).check(arguments)
         return await tool.run(ToolUse(arguments=arguments, caller=self._caller, key=key))
+
+    async def answer(self, name: str, key: str = "key", /, **arguments: Any) -> Any:
+        """Call a tool that answers in JSON."""
+        return json.loads(await self.call(name, key, **arguments))

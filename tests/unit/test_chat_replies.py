@@ -29,8 +29,10 @@ def test_an_answer_is_sent_without_its_tags() -> None:
     reply = chat_reply("[[reply_to: $old]] Done. [[audio_as_voice]]", TO)
     assert reply.part is not None
     assert (reply.part.text, reply.part.reply_to, reply.part.part) == ("Done.", "$old", "final")
-    assert reply.speaks
-    assert not chat_reply("Done.", TO).speaks
+    assert reply.part.audio_as_voice
+    plain = chat_reply("Done.", TO).part
+    assert plain is not None
+    assert not plain.audio_as_voice
 
 
 def test_a_silent_answer_is_not_sent() -> None:
@@ -42,11 +44,13 @@ def test_nothing_but_tags_is_an_error() -> None:
     reply = chat_reply("[[reply_to_current]]", TO)
     assert (reply.part, reply.error) == (None, NOTHING_LEFT)
     # Nor is there anything to speak.
-    assert not chat_reply("[[audio_as_voice]]", TO).speaks
+    spoken = chat_reply("[[audio_as_voice]]", TO)
+    assert (spoken.part, spoken.audio_as_voice) == (None, True)
+    assert not failure_part(NOTHING_LEFT, TO).audio_as_voice
 
 
 def test_an_answer_that_was_cut_says_so() -> None:
-    part = chat_reply("Half of", TO, truncated=True).part
+    part = chat_reply("Half of", TO, mark=TRUNCATED_MARK).part
     assert part is not None
     assert part.text == f"Half of\n{TRUNCATED_MARK}"
 

@@ -11,16 +11,20 @@ from domain.goal_bodies import (
     MAX_SUMMARY_BYTES,
     GoalVerb,
     NewGoal,
+    read_claim,
     read_creation,
     read_goal_event,
+    read_progress,
     read_request,
 )
 from domain.goal_messages import (
     CancelIteration,
+    ClaimGoal,
     CompleteGoal,
     DelayGoal,
     ExtendGoal,
     PauseGoal,
+    ReportProgress,
     WaitGoal,
 )
 
@@ -161,3 +165,32 @@ def test_each_verb_knows_its_update_and_its_event() -> None:
     others = [verb for verb in GoalVerb if verb is not GoalVerb.CANCEL]
     assert [verb.update for verb in others] == [verb.event for verb in others]
     assert GoalVerb.DELAY.event is GoalEvent.DELAY
+
+
+def test_what_an_iteration_says_is_read_with_its_limits() -> None:
+    claim = ClaimGoal(job_id="job_1", summary="x" * 4096, evidence=["c" * 512] * 16, proven=True)
+    read = read_claim(claim)
+    assert (read.summary, read.evidence, read.proven) == (claim.summary, claim.evidence, True)
+    assert read_progress(ReportProgress(job_id="job_1", text=" half way ")) == "half way"
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "limit"),
+    [
+        ({"summary": "x" * 4097}, "summary", "4096"),
+        ({"evidence": ["c"] * 17}, "evidence", "16"),
+        ({"evidence": ["c" * 513]}, "evidence", "512"),
+    ],
+)
+def test_a_claim_beyond_its_limits_is_refused(said: dict[str, Any], field: str, limit: str) -> None:
+    with pytest.raises(DomainError) as refused:
+        read_claim(ClaimGoal.model_validate({"job_id": "job_1", **said}))
+    assert (refused.value.kind, refused.value.field) == ("invalid_field", field)
+    assert limit in refused.value.message
+
+
+@pytest.mark.parametrize(("text", "kind"), [(" ", "missing_field"), ("x" * 4097, "invalid_field")])
+def test_a_report_beyond_its_limits_is_refused(text: str, kind: str) -> None:
+    with pytest.raises(DomainError) as refused:
+        read_progress(ReportProgress(job_id="job_1", text=text))
+    assert (refused.value.kind, refused.value.field) == (kind, "text")

@@ -463,6 +463,10 @@ def test_a_look_without_a_result_only_costs() -> None:
     book.judge_stopped(COST)
     assert (book.state.spent, book.state.judged) == (COST, 0)
     assert book.next_step(NOON).step == NextStep.JUDGE
+    # One that was broken off had put its question: the next one is another.
+    book.judge_stopped(Spent(), given_up=True)
+    assert (book.state.spent, book.state.judged) == (COST, 1)
+    assert book.next_step(NOON).step == NextStep.JUDGE
 
 
 def test_a_parked_look_stays_parked_whatever_is_said_meanwhile() -> None:

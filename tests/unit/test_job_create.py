@@ -24,14 +24,15 @@ def made(**changes: Any) -> StartJob:
         route=Route(receive_id_type="console"),
         user_id="me",
         now=NOW,
-        limits=JobLimits(step_timeout_seconds=7),
+        limits=JobLimits(step_timeout_seconds=7, step_heartbeat_seconds=6),
     )
 
 
 def test_defaults_are_the_deployment_s() -> None:
     job = made()
     assert (job.record.title, job.record.max_iterations, job.timeout_seconds) == ("T", 25, 3600)
-    assert (job.step_timeout_seconds, job.approval_timeout_seconds) == (7, 604_800)
+    assert (job.step_timeout_seconds, job.step_heartbeat_seconds) == (7, 6)
+    assert job.approval_timeout_seconds == 604_800
     assert (job.record.session_key, job.record.scope) == ("job:job_1", "user:me")
     assert (job.allowed_tools, job.max_cost_micros) == (None, None)
 

@@ -6,7 +6,16 @@ import pytest
 
 from domain.approvals import ApprovalEvent, ApprovalStatus, digest
 from domain.approvals import transition as approval_transition
-from domain.jobs import JobEvent, JobStatus, job_session_key, job_workflow_id, transition
+from domain.jobs import (
+    JobEvent,
+    JobStatus,
+    job_session_key,
+    job_thread,
+    job_workflow_id,
+    transition,
+)
+from domain.threads import ThreadKind
+from tests.support.ledger_rows import job_record
 from tests.support.routines import assert_refused, refusal
 
 JOBS = {
@@ -87,6 +96,12 @@ def test_a_digest_is_of_tool_version_and_arguments_in_any_order_of_keys() -> Non
         ("mail", "1", {"é": None}),
     ]
     assert len({one, *(digest(*other) for other in others)}) == 5
+
+
+def test_a_job_works_in_the_thread_it_was_given_or_in_its_own() -> None:
+    own = job_thread(job_record())
+    assert (own.id, own.kind, own.session_key) == ("job_1", ThreadKind.JOB, "job:job_1")
+    assert job_thread(job_record(thread_id="t")) == own.model_copy(update={"id": "t"})
 
 
 def test_the_names_of_a_job() -> None:

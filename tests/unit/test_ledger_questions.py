@@ -54,10 +54,11 @@ def test_a_question_comes_back_as_it_was_asked() -> None:
 
 class TestResend:
     def test_a_text_once_more_is_a_row_of_its_own(self) -> None:
-        row = delivery(status=DeliveryStatus.FAILED, attempts=5, error="no", scope="user:me")
+        kept: dict[str, Any] = {"scope": "user:me", "reply_to": "$m1", "audio_as_voice": True}
+        row = delivery(status=DeliveryStatus.FAILED, attempts=5, error="no", **kept)
         later = NOON + timedelta(hours=1)
         again = resend(row, 1, later)
-        assert again == delivery("final/resend-1", text=row.text, created_at=later, scope="user:me")
+        assert again == delivery("final/resend-1", text=row.text, created_at=later, **kept)
         assert again.occurrence_id == f"{FINAL}/resend-1"
 
     def test_a_resend_is_sent_again_under_the_first_key(self) -> None:

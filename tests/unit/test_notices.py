@@ -6,8 +6,10 @@ import pytest
 
 from domain.admission import NoticeKind
 from domain.notices import (
+    FILTERED_MARK,
     TRUNCATED_MARK,
     cost_text,
+    cut_mark,
     failure_notice,
     final_notice,
     lateness,
@@ -48,8 +50,13 @@ class TestFinal:
         assert last_line(text) == f"(late by 31m, stands for 3 missed times, $0.0123, run {RUN})"
 
     def test_a_reply_that_was_cut_says_so(self) -> None:
-        text = final_notice("Brief", record(), "x", late_seconds=0, truncated=True)
+        mark = cut_mark(truncated=True, filtered=False)
+        text = final_notice("Brief", record(), f"x\n{mark}", late_seconds=0)
         assert text.splitlines()[1:3] == ["x", TRUNCATED_MARK]
+
+    def test_of_two_reasons_why_a_reply_was_cut_the_filter_is_told(self) -> None:
+        assert cut_mark(truncated=True, filtered=True) == FILTERED_MARK
+        assert cut_mark(truncated=False, filtered=False) == ""
 
 
 class TestFailure:

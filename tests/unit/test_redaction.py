@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.redaction import MAX_DEPTH, PLACEHOLDER, is_sensitive_key, redact, redact_text
+from domain.redaction import (
+    MAX_DEPTH,
+    PLACEHOLDER,
+    REASON_CHARS,
+    is_sensitive_key,
+    redact,
+    redact_reason,
+    redact_text,
+)
 
 R = PLACEHOLDER
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -125,6 +133,13 @@ def test_a_key_that_counts_or_names_something_else_is_not(key: str) -> None:
 def test_a_secret_in_a_text_is_masked_and_the_rest_stays(text: str, masked: str) -> None:
     assert redact_text(text) == masked
     assert redact_text(masked) == masked
+
+
+def test_a_reason_is_masked_and_cut() -> None:
+    told = redact_reason(f"password=hunter2hunter2 {'because ' * 100}")
+    assert told.startswith(f"password={PLACEHOLDER} because")
+    assert len(told) == REASON_CHARS
+    assert redact_reason("enough") == "enough"
 
 
 def test_objects_and_lists_are_walked() -> None:

@@ -6,8 +6,15 @@ from typing import Any
 import pytest
 
 from domain.admission import NoticeKind, RunDefinition
-from domain.deliveries import Part
-from domain.notices import alert_notice, crowded_notice, notice_parts, start_notice
+from domain.deliveries import FINAL_PART, Part
+from domain.notices import (
+    alert_notice,
+    crowded_notice,
+    final_parts,
+    notice_parts,
+    start_notice,
+    success_notice,
+)
 from domain.runs import RunRecord, RunStatus
 from domain.scopes import Route
 from domain.watchdog import Alert, AlertKind
@@ -112,3 +119,21 @@ class TestParts:
         told = definition(source_message_id="om_1", notify={"route": alerts})
         [part] = notice_parts([NoticeKind.MAX_CONCURRENT], told, record(RunStatus.SKIPPED))
         assert (part.route.receive_id, part.reply_to) == ("alerts", None)
+
+
+class TestReply:
+    def test_what_is_worth_attention_is_said_with_what_is_missing_of_it(self) -> None:
+        ended = record(RunStatus.ATTENTION)
+        [part] = final_parts(definition(), ended, "Half of \n", mark="[cut]", late_seconds=61)
+        assert part.part == FINAL_PART
+        assert part.text.splitlines()[1:3] == ["Half of", "[cut]"]
+        assert "late by 1m01s" in part.text
+        [whole] = final_parts(definition(), ended, "All.", mark="", late_seconds=0)
+        assert whole.text == f"Brief: attention\nAll.\n{RUN_LINE}"
+
+    def test_success_is_told_only_where_the_routine_wants_that(self) -> None:
+        ended = record(RunStatus.OK)
+        assert final_parts(definition(), ended, "ROUTINE_OK", mark="", late_seconds=0) == []
+        eager = definition(notify={"on_success": True})
+        [part] = final_parts(eager, ended, "ROUTINE_OK", mark="", late_seconds=0)
+        assert part.text == success_notice("Brief", ended, late_seconds=0)

@@ -1,6 +1,7 @@
 """What can be set, and how file and environment become settings."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def test_the_names_and_defaults_of_the_specification(
     assert found.default_timezone == "UTC"
     assert found.run_timeout_seconds == 600
     assert found.job_timeout_seconds == 3600
+    assert (found.job_step_timeout_seconds, found.job_step_heartbeat_seconds) == (300, 30)
     assert found.max_concurrent_runs == 4
     assert found.failure_limit == 3
     assert found.deleted_retention_days == 30
@@ -234,6 +236,8 @@ def test_anchors_are_followed(tmp_path: Path) -> None:
             "temporal.dev.dynamic_config.a",
             ["true or false or an integer", "a list"],
         ),
+        ("job_step_heartbeat_seconds: 4", "job_step_heartbeat_seconds", [">= 5"]),
+        ("job_step_heartbeat_seconds: 301", "job_step_heartbeat_seconds", ["<= 300"]),
         ("queues: {llm: {rate_per_second: 0}}", "queues.llm.rate_per_second", ["> 0"]),
         ("queues: {llm: {name: tickless}}", "queues", ["different names"]),
     ],
@@ -266,7 +270,7 @@ def test_numbers_must_be_above_zero(tmp_path: Path, key: str, value: int) -> Non
     variable = "TICKLESS_" + key.replace(".", "__").upper()
     error = _refused(tmp_path, environ={variable: str(value)})
     assert (error.kind, error.field) == (ErrorKind.INVALID_FIELD, key)
-    assert "> 0" in error.message
+    assert re.search(r">( 0|= [1-9])", error.message)
     assert f"not {value}" in error.message
     assert variable in error.message
 

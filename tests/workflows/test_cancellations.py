@@ -1,19 +1,18 @@
 """A model call that is told to end and fails instead is followed by no other call."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.failures import CONTEXT_OVERFLOW, MODEL_FAILOVER, ModelFailure, Overflow
 from activities.models import CallModel, ModelAnswer
 from domain.identifiers import LLM_QUEUE
-from domain.threads import Thread, ThreadKind
-from tests.support.harness import running_harness, running_server
+from tests.support.ledger_rows import thread
+from tests.support.own_workers import serving, unserved
 from workflows.model_calls import ModelCalls
 
 
@@ -68,29 +67,13 @@ class Failing:
 
 @pytest.mark.parametrize("kind", [MODEL_FAILOVER, CONTEXT_OVERFLOW])
 async def test_a_call_that_was_told_to_end_is_followed_by_none(tmp_path: Path, kind: str) -> None:
-    thread = Thread(
-        id="t",
-        scope="user:me",
-        session_key="",
-        kind=ThreadKind.ROUTINE,
-        created_at=datetime(2026, 3, 1, tzinfo=UTC),
-    )
     failing = Failing(kind)
     async with (
-        # A queue of models that nobody else serves.
-        running_server(tmp_path) as server,
-        running_harness(tmp_path / "tickless", server, queues=()) as harness,
-        Worker(
-            harness.client,
-            task_queue=LLM_QUEUE,
-            workflows=[Asker],
-            activities=[failing.call_model],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
-        ),
+        unserved(tmp_path) as harness,
+        serving(harness.client, LLM_QUEUE, failing.call_model, workflows=[Asker]),
     ):
         asker = await harness.client.start_workflow(
-            Asker.run, CallModel(thread=thread), id="asker", task_queue=LLM_QUEUE
+            Asker.run, CallModel(thread=thread()), id="asker", task_queue=LLM_QUEUE
         )
         await failing.begun.wait()
         await asker.signal(Asker.stop)

@@ -1,13 +1,13 @@
 """A run's work is told to end while its model or one of its tools ends well all the same."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from activities.models import CallModel, ModelAnswer
 from activities.tools.requests import (
@@ -19,9 +19,10 @@ from activities.tools.requests import (
 )
 from domain.identifiers import LLM_QUEUE, TOOLS_QUEUE
 from domain.scopes import Scope, ScopeKind
-from domain.threads import Thread, ThreadKind
 from domain.tool_specs import AskedCall, ToolCaller
-from tests.support.harness import Harness, running_harness, running_server, until
+from tests.support.harness import Harness, until
+from tests.support.ledger_rows import thread
+from tests.support.own_workers import serving, unserved
 from workflows.model_calls import ModelCalls
 from workflows.tool_rounds import ToolRounds
 
@@ -105,36 +106,14 @@ class Stubborn:
 async def test_nothing_follows_what_was_told_to_end(
     tmp_path: Path, which: str, tools: list[str]
 ) -> None:
-    thread = Thread(
-        id="t",
-        scope="user:me",
-        session_key="",
-        kind=ThreadKind.ROUTINE,
-        created_at=datetime(2026, 3, 1, tzinfo=UTC),
-    )
     stubborn = Stubborn(which)
-    often = timedelta(milliseconds=100)
     async with (
-        # Queues that nobody else serves.
-        running_server(tmp_path) as server,
-        running_harness(tmp_path / "tickless", server, queues=()) as harness,
-        Worker(
-            harness.client,
-            task_queue=LLM_QUEUE,
-            workflows=[Rounds],
-            activities=[stubborn.call_model],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            max_heartbeat_throttle_interval=often,
-        ),
-        Worker(
-            harness.client,
-            task_queue=TOOLS_QUEUE,
-            activities=[stubborn.offer_tools, stubborn.dispatch_tool],
-            max_heartbeat_throttle_interval=often,
-        ),
+        unserved(tmp_path) as harness,
+        serving(harness.client, LLM_QUEUE, stubborn.call_model, workflows=[Rounds]),
+        serving(harness.client, TOOLS_QUEUE, stubborn.offer_tools, stubborn.dispatch_tool),
     ):
         rounds = await harness.client.start_workflow(
-            Rounds.run, CallModel(thread=thread), id="rounds", task_queue=LLM_QUEUE
+            Rounds.run, CallModel(thread=thread()), id="rounds", task_queue=LLM_QUEUE
         )
         await stubborn.begun.wait()
         await rounds.signal(Rounds.stop)
@@ -143,26 +122,11 @@ async def test_nothing_follows_what_was_told_to_end(
 
 
 async def test_an_offer_that_comes_with_the_order_to_end_is_not_followed(tmp_path: Path) -> None:
-    thread = Thread(
-        id="t",
-        scope="user:me",
-        session_key="",
-        kind=ThreadKind.ROUTINE,
-        created_at=datetime(2026, 3, 1, tzinfo=UTC),
-    )
     tools = Stubborn("none")
-    async with (
-        running_server(tmp_path) as server,
-        running_harness(tmp_path / "tickless", server, queues=()) as harness,
-    ):
+    async with unserved(tmp_path) as harness:
 
         def works() -> Worker:
-            return Worker(
-                harness.client,
-                task_queue="rounds",
-                workflows=[Rounds],
-                workflow_runner=UnsandboxedWorkflowRunner(),
-            )
+            return serving(harness.client, "rounds", workflows=[Rounds])
 
         async def happened(kind: str) -> None:
             async def found() -> bool:
@@ -172,10 +136,10 @@ async def test_an_offer_that_comes_with_the_order_to_end_is_not_followed(tmp_pat
 
         async with works():
             rounds = await harness.client.start_workflow(
-                Rounds.run, CallModel(thread=thread), id="rounds", task_queue="rounds"
+                Rounds.run, CallModel(thread=thread()), id="rounds", task_queue="rounds"
             )
             await happened("ACTIVITY_TASK_SCHEDULED")
-        async with Worker(harness.client, task_queue=TOOLS_QUEUE, activities=[tools.offer_tools]):
+        async with serving(harness.client, TOOLS_QUEUE, tools.offer_tools):
             await happened("ACTIVITY_TASK_COMPLETED")
         # Nobody serves the workflow: it hears of both at once.
         await rounds.signal(Rounds.stop)
@@ -239,32 +203,13 @@ class Late(Stubborn):
 
 async def test_an_answer_that_came_too_late_is_gone_on_with(tmp_path: Path) -> None:
     """It is in the thread with what it answers, so neither is asked for again."""
-    thread = Thread(
-        id="t",
-        scope="user:me",
-        session_key="",
-        kind=ThreadKind.ROUTINE,
-        created_at=datetime(2026, 3, 1, tzinfo=UTC),
-    )
     late = Late()
     async with (
-        running_server(tmp_path) as server,
-        running_harness(tmp_path / "tickless", server, queues=()) as harness,
-        Worker(
-            harness.client,
-            task_queue=LLM_QUEUE,
-            workflows=[Resumes],
-            activities=[late.call_model],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
-        ),
-        Worker(
-            harness.client,
-            task_queue=TOOLS_QUEUE,
-            activities=[late.offer_tools, late.dispatch_tool],
-        ),
+        unserved(tmp_path) as harness,
+        serving(harness.client, LLM_QUEUE, late.call_model, workflows=[Resumes]),
+        serving(harness.client, TOOLS_QUEUE, late.offer_tools, late.dispatch_tool),
     ):
-        request = CallModel(thread=thread, prompt="Pay")
+        request = CallModel(thread=thread(), prompt="Pay")
         resumes = await harness.client.start_workflow(
             Resumes.run, request, id="resumes", task_queue=LLM_QUEUE
         )

@@ -16,11 +16,12 @@ from domain.goal import GoalStatus
 from domain.goal_messages import DelayGoal
 from domain.goal_record import GoalPausedReason
 from domain.goal_state import GoalJob, GoalLimits
+from domain.jobs import JobStatus
 from domain.llm_calls import LlmCall
 from tests.support.goals import StartedGoal, start_goal
 from tests.support.harness import Harness, running_harness, running_server, until
 from tests.support.jobs import calls, said
-from tests.support.model_steps import Behaviour, Body, Refusal, Reply, Usage, error_body
+from tests.support.model_steps import Behaviour, Body, Hang, Refusal, Reply, Usage, error_body
 
 TOKENS = 18  # of each scripted answer
 GO_ON = calls(("goal_delay", json.dumps({"duration": "0s", "reason": "continuing"})))
@@ -73,11 +74,7 @@ async def _braked(goal: StartedGoal, reason: GoalPausedReason, requests: int) ->
 
     await until(told, "people are told")
 
-    async def quiet() -> bool:
-        raw = (await goal.handle.describe()).raw_description
-        return not raw.pending_activities and not raw.pending_children
-
-    await until(quiet, "nothing goes on")
+    await goal.harness.rests(goal.handle.id)
     assert len(goal.asked()) == requests
     view = await goal.view()
     assert view.spent.tokens == requests * TOKENS
@@ -227,3 +224,22 @@ async def test_the_budget_of_a_day_pauses_a_goal(limited: Harness) -> None:
     assert (len(goal.asked()), view.spent.cost_micros) == (1, 40_007)
     assert view.goal.last_error is None
     await _removed(goal)
+
+
+async def test_what_a_lost_round_has_spent_counts(harness: Harness) -> None:
+    """Somebody ends the round's job from outside: the ledger knows what it has cost."""
+    limits = GoalLimits(max_tokens_total=2 * TOKENS)
+    goal = await start_goal(harness, LOOK, Hang("begun", 1), LOOK, Hang("begun", 1), limits=limits)
+    await harness.models.wait_for(lambda: len(goal.asked()) == 2)
+    await goal.job((await goal.view()).job_id or "").terminate("by hand")
+    view = await goal.reaches("it has failed", running=False)
+    (job,) = await goal.jobs()
+    assert job.status == JobStatus.FAILED
+    assert view.spent.tokens == TOKENS == (job.tokens_in or 0) + (job.tokens_out or 0)
+
+    await goal.update("delay", DelayGoal(duration="0s", reason="again"))
+    view = await goal.reaches("it brakes", status=GoalStatus.PAUSED, running=False)
+    assert (view.goal.paused_reason, view.spent.tokens) == (GoalPausedReason.BUDGET, 2 * TOKENS)
+    assert len(goal.asked()) == 3
+    await goal.update("delete")
+    await goal.result()

@@ -12,6 +12,7 @@ import pytest
 from activities.control import MAX_AGE
 from activities.store import open_store
 from domain.goal import GoalStatus
+from domain.goal_messages import PauseGoal
 from domain.goal_record import GoalPausedReason, GoalWaiting
 from domain.llm_calls import LlmCall
 from tests.support.goals import StartedGoal, start_goal
@@ -72,6 +73,43 @@ async def test_a_judge_that_does_not_agree_is_told_to_the_next_round(harness: Ha
     assert not any("complete-" in part for part in goal.parts())
     await goal.update("delete")
     await goal.result()
+
+
+@pytest.mark.parametrize("now", [True, False], ids=["stopped", "paused at once"])
+async def test_a_look_that_a_person_ends_completes_nothing(harness: Harness, now: bool) -> None:
+    """The claim is put to the judge again when the goal goes on."""
+    gate = threading.Event()
+    late = Reply(text=AGREES.text, gate=gate)
+    steps = (*WORK, _claims(PROOF), said("Claimed."))
+    goal = await start_goal(harness, *steps, late, AGREES, judge=JUDGE)
+    await harness.models.wait_for(lambda: len(_questions(goal)) == 1)
+    if now:
+        await goal.handle.signal("cancel")
+    else:
+        await goal.update("pause", PauseGoal(now=True))
+    gate.set()
+    view = await goal.reaches("it pauses", status=GoalStatus.PAUSED)
+    reason = GoalPausedReason.STOPPED_BY_USER if now else GoalPausedReason.USER
+    assert view.goal.paused_reason == reason
+    await harness.rests(goal.handle.id)
+    assert (await goal.view()).goal.status == GoalStatus.PAUSED
+    assert "complete" not in "".join(goal.parts())
+
+    await goal.update("resume")
+    ended = await goal.result()
+    assert (ended.goal.status, ended.goal.iteration) == (GoalStatus.COMPLETE, 2)
+    asked = {row.id.partition("/judge-")[2][0] for row in await _ledger(harness, goal)}
+    assert asked == {"1", "2"}
+
+
+async def test_a_look_goes_on_while_the_goal_is_only_paused(harness: Harness) -> None:
+    gate = threading.Event()
+    late = Reply(text=AGREES.text, gate=gate)
+    goal = await start_goal(harness, *WORK, _claims(PROOF), said("Claimed."), late, judge=JUDGE)
+    await harness.models.wait_for(lambda: len(_questions(goal)) == 1)
+    await goal.update("pause")
+    gate.set()
+    assert (await goal.result()).goal.status == GoalStatus.COMPLETE
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from domain.goal_messages import (
     ExtendGoal,
     GoalStart,
     PauseGoal,
+    ProgressTold,
     ReportProgress,
     WaitGoal,
 )
@@ -239,8 +240,9 @@ async def test_claims_of_former_rounds_are_refused(harness: Harness) -> None:
     ):
         kind, field, _ = await refusal(goal, name, late)
         assert (kind, field) == ("conflict", "job_id")
-    await goal.update("progress", ReportProgress(job_id=job_id, text="half way"))
-    await goal.update("progress", ReportProgress(job_id=job_id, text="\nhalf way\n\nM src/a.py"))
+    for text, told in (("half way", True), ("\nhalf way\n\nM src/a.py", False)):
+        report = ReportProgress(job_id=job_id, text=text)
+        assert await goal.update("progress", report, ProgressTold) == ProgressTold(told=told)
     answer = await goal.update("claim", ClaimGoal(job_id=job_id, summary="Done"), ClaimAnswered)
     assert answer.answer == ClaimAnswer.CHECK
     proven = ClaimGoal(job_id=job_id, summary="Done", evidence=["call_1"], proven=True)
@@ -250,6 +252,35 @@ async def test_claims_of_former_rounds_are_refused(harness: Harness) -> None:
     ended = await goal.result()
     assert (ended.goal.status, ended.summary) == (GoalStatus.COMPLETE, "Done")
     assert kinds(goal) == ["iteration", "progress", "complete"]
+
+
+async def test_a_round_that_cannot_be_told_what_to_do_is_a_failure(harness: Harness) -> None:
+    goal = await start_goal(harness, said("Never."), timezone="Mars/Base")
+    view = await goal.reaches("it fails", iteration=1, running=False)
+    assert "did not begin" in (view.goal.last_error or "")
+    assert view.goal.next_run_at is not None
+    assert (goal.asked(), await goal.jobs()) == ([], [])
+    await goal.update("delete")
+    await goal.result()
+
+
+async def test_what_a_round_says_has_the_limits_of_its_tools(harness: Harness) -> None:
+    goal = await start_goal(harness, Hang("begun", 1))
+    await asked(goal, 1)
+    job_id = (await goal.view()).job_id or ""
+    before = await goal.view()
+    for name, request, field, limit in (
+        ("progress", ReportProgress(job_id=job_id, text="x" * 4097), "text", "4096"),
+        ("claim", ClaimGoal(job_id=job_id, summary="x" * 4097), "summary", "4096"),
+        ("claim", ClaimGoal(job_id=job_id, evidence=["c"] * 17), "evidence", "16"),
+        ("claim", ClaimGoal(job_id=job_id, evidence=["c" * 513]), "evidence", "512"),
+    ):
+        kind, named, message = await refusal(goal, name, request)
+        assert (kind, named) == ("invalid_field", field)
+        assert limit in message
+    assert await goal.view() == before
+    await goal.update("delete")
+    await goal.result()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """A goal that is worked on in a conversation: its thread, its gate, and users who speak."""
 
+import asyncio
 import json
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from domain.approvals import ApprovalStatus
 from domain.call_prompts import GO_ON
@@ -14,12 +18,13 @@ from domain.jobs import JobStatus
 from domain.lease_queue_state import LeaseKind
 from domain.session_messages import StopSession
 from domain.turns import TurnStatus
-from tests.support.goals import StartedGoal, Talk, talk
+from tests.support.goals import StartedGoal, Talk, start_goal, talk
 from tests.support.harness import Harness, until
-from tests.support.jobs import calls, said
+from tests.support.jobs import calls, said, start_job
 from tests.support.model_steps import Body, Hang, Reply
 from workflows.job import Job
 
+LOOK = calls(("time_now", "{}"))
 WRITE = calls(("file_write", json.dumps({"path": "a.txt", "content": "x"})))
 
 
@@ -159,3 +164,107 @@ async def _waits_for_its_turn(spoken: Talk, goal: StartedGoal) -> bool:
     return [one.owner for one in queue.waiting] == [goal.handle.id] and all(
         one.kind == LeaseKind.AUTOMATION for one in queue.waiting
     )
+
+
+async def _settles(spoken: Talk, text: str) -> str | None:
+    return (await spoken.chat.settled(await spoken.send(text))).text
+
+
+async def test_users_speak_while_the_rounds_job_is_paused(harness: Harness) -> None:
+    gate = threading.Event()
+    first = Reply(
+        text="", chunks=0, finish_reason="tool_calls", tool_calls=LOOK.tool_calls, gate=gate
+    )
+    spoken = talk(
+        harness,
+        chat=[said("Hello."), said("It is paused.")],
+        goal=[first, said("Looked."), Hang("begun", 1)],
+    )
+    await spoken.chat.settled(await spoken.send("Good morning"))
+    goal = await spoken.goal()
+    await asked(goal, spoken, 1)
+    job = goal.job((await goal.view()).job_id or "")
+    await job.execute_update(Job.pause_update)
+    gate.set()
+    await until(lambda: _nobody_holds(spoken), "the conversation is free")
+    view = await goal.view()
+    assert (view.goal.status, view.goal.running) == (GoalStatus.ACTIVE, True)
+    assert view.stage == "round 1 is at work: its job is paused"
+    assert await _settles(spoken, "What is up?") == "It is paused."
+
+    await job.execute_update(Job.resume_update)
+    await asked(goal, spoken, 3)
+    assert (await goal.jobs())[0].result == "Looked."
+    assert (await goal.view()).stage == "round 2 is at work"
+    await goal.update("delete")
+    await goal.result()
+
+
+async def test_a_goal_that_is_complete_waits_for_no_paused_job(harness: Harness) -> None:
+    gate = threading.Event()
+    first = Reply(
+        text="", chunks=0, finish_reason="tool_calls", tool_calls=LOOK.tool_calls, gate=gate
+    )
+    goal = await start_goal(harness, first, said("Looked."))
+    await harness.models.wait_for(lambda: len(goal.asked()) == 1)
+    await goal.job((await goal.view()).job_id or "").execute_update(Job.pause_update)
+    gate.set()
+
+    async def waits() -> bool:
+        return (await goal.view()).stage == "round 1 is at work: its job is paused"
+
+    await until(waits, "it waits for a person")
+    await goal.update("complete")
+    assert (await goal.result()).goal.status == GoalStatus.COMPLETE
+    assert (await goal.jobs())[0].status == JobStatus.CANCELLED
+
+
+async def test_users_speak_while_the_round_waits_for_a_slot(harness: Harness) -> None:
+    spoken = talk(
+        harness,
+        chat=[said("Hello."), said("Others are first.")],
+        goal=[said("My turn."), Hang("begun", 1)],
+    )
+    await spoken.chat.settled(await spoken.send("Good morning"))
+    async with _all_slots_taken(harness):
+        goal = await spoken.goal()
+
+        async def waits() -> bool:
+            return (await goal.view()).stage == "round 1 is at work: its job waits for a slot"
+
+        await until(waits, "it waits for a slot")
+        await until(lambda: _nobody_holds(spoken), "the conversation is free")
+        assert await _settles(spoken, "What is up?") == "Others are first."
+        assert spoken.prompts_of_goal() == []
+    await asked(goal, spoken, 2)
+    (first, *_) = await goal.jobs()
+    # It is the same round, with the same job: nothing was interrupted.
+    assert (first.result, (await goal.view()).goal.iteration) == ("My turn.", 2)
+    await goal.update("delete")
+    await goal.result()
+
+
+async def test_the_closing_report_needs_no_slot(harness: Harness) -> None:
+    async with _all_slots_taken(harness):
+        goal = await start_goal(harness, said("All but one."), deadline=timedelta(seconds=1))
+        ended = await goal.result()
+    assert (ended.goal.status, ended.goal.iteration) == (GoalStatus.TIMEOUT, 1)
+    cut, report = await goal.jobs()
+    assert (cut.status, report.result) == (JobStatus.CANCELLED, "All but one.")
+
+
+@asynccontextmanager
+async def _all_slots_taken(harness: Harness) -> AsyncGenerator[None]:
+    """Jobs of others have every slot."""
+    gate = threading.Event()
+    try:
+        busy = [
+            await start_job(harness, Reply(text="Done.", gate=gate))
+            for _ in range(harness.settings.max_parallel_jobs)
+        ]
+        for job in busy:
+            await job.reaches(JobStatus.RUNNING)
+        yield
+    finally:
+        gate.set()
+    await asyncio.gather(*(job.result() for job in busy))

@@ -12,22 +12,26 @@ from domain.goal_messages import (
     DelayGoal,
     ExtendGoal,
     GoalStart,
+    ProgressTold,
+    ReportProgress,
     goal_workflow_id,
 )
 from domain.goal_record import MAX_OBJECTIVE_BYTES
 from domain.goal_state import GoalLimits
 from tests.support.goals import StartedGoal, goal_request, hand_in, start_goal
-from tests.support.harness import Harness
+from tests.support.harness import Harness, until
 from tests.support.jobs import calls, said
-from tests.support.model_steps import Reply
+from tests.support.model_steps import Hang, Reply
+from tests.workflows.test_job_approvals import busy_store
 
 ROUNDS = 8
 LIMITS = GoalLimits(fast_loop_limit=1000, no_progress_limit=1000, max_iterations=ROUNDS)
 # A round that looks, reports, claims without proof and rests.
-EVENTS_PER_ROUND = 70
-BYTES_PER_ROUND = 32 * 1024
+EVENTS_PER_ROUND = 56
+BYTES_PER_ROUND = 20 * 1024
 # With the longest texts: the objective is in the goal, and in the prompt of each round.
 MAX_PAYLOAD_BYTES = 96 * 1024
+MAX_STATE_BYTES = 64 * 1024
 MAX_BYTES_PER_ROUND = 400 * 1024
 
 
@@ -91,4 +95,26 @@ async def test_the_longest_texts_fit(harness: Harness, letter: str) -> None:
     assert largest <= MAX_PAYLOAD_BYTES
     assert size <= (ROUNDS + 1) * MAX_BYTES_PER_ROUND
     assert ended.state is not None
-    assert len(ended.state.model_dump_json().encode()) <= MAX_PAYLOAD_BYTES
+    assert len(ended.state.model_dump_json().encode()) <= MAX_STATE_BYTES
+
+
+async def test_what_cannot_be_told_does_not_pile_up(harness: Harness) -> None:
+    """While the ledger is away the newest notices wait; how many had to go is told afterwards."""
+    goal = await start_goal(harness, Hang("begun", 1))
+    await harness.models.wait_for(lambda: len(goal.asked()) == 1)
+    await until(lambda: _has_told(goal, "iteration-1"), "the round is told")
+    job_id = (await goal.view()).job_id or ""
+    with busy_store(harness):
+        for number in range(10):
+            report = ReportProgress(job_id=job_id, text=f"{number}" + "€" * 3_900)
+            await goal.update("progress", report, ProgressTold)
+    await until(lambda: _has_told(goal, "progress-11"), "the newest is told")
+    # The first one was on its way already.
+    assert goal.parts() == ["iteration-1", "progress-2", "left_out-12", "progress-11"]
+    assert "8 older notices" in goal.told()[-2]
+    await goal.update("delete")
+    await goal.result()
+
+
+async def _has_told(goal: StartedGoal, part: str) -> bool:
+    return part in goal.parts()

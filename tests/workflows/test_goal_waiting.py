@@ -20,11 +20,11 @@ from domain.jobs import JobStatus
 from domain.scopes import Scope, ScopeKind
 from tests.support.conversations import conversation
 from tests.support.goals import StartedGoal, rests, start_goal
-from tests.support.harness import Harness, running_harness, running_server, until
+from tests.support.harness import Harness, renewing_harness, running_harness, until
 from tests.support.jobs import calls, said
 from tests.support.model_steps import Hang, Reply
 from tests.workflows.test_job_approvals import busy_store
-from worker.temporal_server import DEV_FLAGS, DevServer
+from worker.temporal_server import DevServer
 from workflows.job import Job
 from workflows.job_hold import NO_GOAL
 
@@ -157,7 +157,7 @@ async def test_a_deadline_that_is_moved_does_not_end_the_iteration(harness: Harn
         harness,
         Reply(text="In the end.", gate=gate),
         Hang("begun", 1),
-        deadline=timedelta(seconds=1),
+        deadline=timedelta(seconds=3),
     )
     first = goal.created.goal.deadline_at
     assert first is not None
@@ -226,11 +226,7 @@ async def test_a_judge_that_is_no_model_stops_the_worker(server: DevServer, tmp_
 
 @pytest.mark.timeout(180)
 async def test_a_long_goal_goes_on_as_a_new_execution(tmp_path: Path) -> None:
-    config = {**DEV_FLAGS, "limit.historyCount.suggestContinueAsNew": 60}
-    async with (
-        running_server(tmp_path, dynamic_config=config) as server,
-        running_harness(tmp_path, server) as harness,
-    ):
+    async with renewing_harness(tmp_path) as harness:
         rounds = [said(f"Round {number}.") for number in range(8)]
         limits = GoalLimits(fast_loop_limit=8)
         goal = await start_goal(harness, *rounds, limits=limits)

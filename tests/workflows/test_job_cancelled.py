@@ -7,13 +7,12 @@ activity ends and the job is cancelled. What the activity brought is counted all
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from activities.control import SystemPause
 from activities.failures import SYSTEM_PAUSED
@@ -33,8 +32,9 @@ from domain.jobs import JobStatus
 from domain.lease_queue_state import LeaseAnswer, LeaseDecision
 from domain.slots import RequestSlot
 from domain.tool_specs import AskedCall
-from tests.support.harness import running_harness, running_server, until
+from tests.support.harness import until
 from tests.support.jobs import start_job
+from tests.support.own_workers import activities_over, forgetful, serving, unserved
 from workflows.job import Job
 
 PUT, PARKED = "what waits is written", "everything is paused"
@@ -101,35 +101,22 @@ class World:
         return ToolOutcome(call_id=request.call.id, tool="pay", status=status, digest="d")
 
     def workflows(self, client: Client) -> Worker:
-        """Who serves the workflow; it remembers nothing from one task to the next."""
-        return Worker(
-            client,
-            task_queue=RUNS_QUEUE,
-            workflows=[Job],
-            activities=[self.request_slot],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            max_cached_workflows=0,
-            no_remote_activities=True,
-        )
+        return forgetful(client, RUNS_QUEUE, Job, self.request_slot)
 
     def rest(self, client: Client) -> Sequence[Worker]:
         """Who serves all else."""
-        served: dict[str, list[Any]] = {
-            RUNS_QUEUE: [self.put_job, self.system_pause],
-            LLM_QUEUE: [self.call_model],
-            TOOLS_QUEUE: [self.offer_tools, self.dispatch_tool],
-        }
-        return [Worker(client, task_queue=name, activities=served[name]) for name in served]
+        return [
+            serving(client, RUNS_QUEUE, self.put_job, self.system_pause),
+            serving(client, LLM_QUEUE, self.call_model),
+            serving(client, TOOLS_QUEUE, self.offer_tools, self.dispatch_tool),
+        ]
 
 
 async def cancelled_beside_an_end(
     tmp_path: Path, world: World, *, by_server: bool = False
 ) -> tuple[JobEnded, JobView]:
     """How a job ends that is cancelled as its lasting activity ends."""
-    async with (
-        running_server(tmp_path) as server,
-        running_harness(tmp_path / "tickless", server, queues=()) as harness,
-    ):
+    async with unserved(tmp_path) as harness:
         put, model, tools = world.rest(harness.client)
         async with put, model, tools:
             async with world.workflows(harness.client):
@@ -140,11 +127,7 @@ async def cancelled_beside_an_end(
                     await job.handle.execute_update(Job.decide_approval, agree)
                 await world.begun.wait()
             world.gate.set()
-
-            async def over() -> bool:
-                return not (await job.handle.describe()).raw_description.pending_activities
-
-            await until(over, "the activity has ended")
+            await activities_over(job.handle)
             await (job.handle.cancel() if by_server else job.handle.signal("cancel"))
             async with world.workflows(harness.client), asyncio.timeout(20):
                 return await job.result(), await job.view()
@@ -179,10 +162,7 @@ async def test_a_job_that_is_cancelled_before_it_is_written_is_written_whole(
     tmp_path: Path,
 ) -> None:
     world = World("")
-    async with (
-        running_server(tmp_path) as server,
-        running_harness(tmp_path / "tickless", server, queues=()) as harness,
-    ):
+    async with unserved(tmp_path) as harness:
         put, _, _ = world.rest(harness.client)
         async with world.workflows(harness.client):
             early = await start_job(harness)

@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import pytest
+
 from activities.store import open_store
 from domain.compaction_summary import SUMMARY_TITLE
 from domain.jobs import JobStatus
+from domain.notices import FILTERED_MARK, TRUNCATED_MARK
 from tests.support.harness import Harness
 from tests.support.jobs import StartedJob, calls, said, start_job
 from tests.support.model_steps import RawEvents, Reply, openai_overflow
@@ -62,6 +65,17 @@ async def test_a_model_that_declines_has_answered(harness: Harness) -> None:
     ended = await job.result()
     assert (ended.status, ended.text) == (JobStatus.COMPLETED, "I will not do that.")
     assert (ended.iteration, len(bodies(harness, job))) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("reason", "mark"), [("content_filter", FILTERED_MARK), ("length", TRUNCATED_MARK)]
+)
+async def test_an_answer_that_was_cut_is_a_result_that_says_so(
+    harness: Harness, reason: str, mark: str
+) -> None:
+    job = await start_job(harness, Reply("Here is how", finish_reason=reason))
+    ended = await job.result()
+    assert (ended.status, ended.text) == (JobStatus.COMPLETED, f"Here is how\n{mark}")
 
 
 async def test_an_answer_that_a_filter_took_away_is_an_empty_one(harness: Harness) -> None:

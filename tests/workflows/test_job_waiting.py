@@ -11,10 +11,9 @@ from activities.failures import SYSTEM_PAUSED
 from domain.jobs import JobStatus, JobWaiting
 from domain.prompts import UntrustedText
 from domain.slots import JOB_SLOTS, slots_workflow_id
-from tests.support.harness import Harness, running_harness, running_server, until
+from tests.support.harness import Harness, renewing_harness, until
 from tests.support.jobs import StartedJob, calls, said, start_job
 from tests.support.model_steps import Hang, Reply
-from worker.temporal_server import DEV_FLAGS
 from workflows.job import Job
 from workflows.slots import Slots
 
@@ -117,11 +116,7 @@ async def test_a_step_that_is_lost_too_often_fails_the_job(harness: Harness) -> 
 
 @pytest.mark.timeout(180)
 async def test_a_long_job_goes_on_as_a_new_execution(tmp_path: Path) -> None:
-    config = {**DEV_FLAGS, "limit.historyCount.suggestContinueAsNew": 60}
-    async with (
-        running_server(tmp_path, dynamic_config=config) as server,
-        running_harness(tmp_path, server) as harness,
-    ):
+    async with renewing_harness(tmp_path) as harness:
         steps = [calls(("time_now", "{}"))] * 9
         job = await start_job(harness, *steps, said("Through."))
         handle = harness.client.get_workflow_handle(job.handle.id)

@@ -56,6 +56,7 @@ async def test_an_hour_of_rest_costs_no_working_time(
     await job.handle.execute_update(Job.pause_update)
     gate.set()
     await job.reaches(JobStatus.PAUSED)
+    await skipping.rests(job.handle.id)
     before = len((await job.handle.fetch_history()).events)
 
     assert await environment.fast_forward(job.handle, timedelta(hours=1))

@@ -11,6 +11,7 @@ from activities.runs import run_attributes
 from domain.deliveries import DeliveryStatus
 from domain.errors import DomainError, ErrorKind
 from domain.identifiers import RUNS_QUEUE, routine_workflow_id, schedule_id
+from domain.notices import FILTERED_MARK
 from domain.run_start import StartRun
 from domain.run_view import RunStage, RunView
 from domain.runs import FireKind, RunStatus, run_id, run_workflow_id, scheduled_occurrence
@@ -68,6 +69,15 @@ async def test_a_reply_is_delivered_once_and_recorded(harness: Harness) -> None:
     (listed,) = await harness.tickless.routines.runs(routine)
     assert listed.id == record.id
     assert listed.status == RunStatus.ATTENTION
+
+
+async def test_a_reply_that_a_filter_cut_says_so(harness: Harness) -> None:
+    routine = await harness.routine(Reply("The boiler", finish_reason="content_filter"))
+
+    view = await harness.run_once(routine)
+
+    (delivered,) = _delivered(harness, view.record.id)
+    assert delivered["text"].splitlines()[1:3] == ["The boiler", FILTERED_MARK]
 
 
 async def test_a_silent_reply_is_ok_and_not_sent(harness: Harness) -> None:

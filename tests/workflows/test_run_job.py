@@ -4,18 +4,22 @@ import sqlite3
 import threading
 from typing import Any
 
+import pytest
+
 from activities.store import open_store
 from activities.store.urls import read_url, sqlite_file
 from client.context import CallerContext
 from client.tickless import TicklessClient
 from domain.identifiers import session_workflow_id
 from domain.jobs import JobStatus, job_workflow_id
+from domain.run_messages import CancelRun
 from domain.run_view import RunStage
 from domain.runs import RunStatus
 from domain.session_requests import SessionView
 from tests.support.harness import Harness, until
 from tests.support.jobs import calls, said
 from tests.support.model_steps import Behaviour, Hang, Refusal, Reply, error_body
+from tests.support.taken_chats import taken_chat
 from workflows.job import Job
 from workflows.routine_run import RoutineRun
 from workflows.session import Session
@@ -260,3 +264,33 @@ async def test_a_job_that_somebody_terminates_is_ended_in_the_ledger(harness: Ha
     assert job.status == JobStatus.FAILED
     assert (job.iteration, job.revision > 1) == (1, True)
     assert [one.status for one in approvals] == ["stale"]
+
+
+@pytest.mark.parametrize("by_server", [False, True], ids=["by a message", "by the server"])
+async def test_a_result_whose_chat_a_user_has_taken_can_be_given_up(
+    harness: Harness, by_server: bool
+) -> None:
+    reason = CancelRun().reason if by_server else "too late now"
+    async with taken_chat(harness) as (run, chat):
+        if by_server:
+            await harness.client.get_workflow_handle(run.workflow_id).cancel()
+        else:
+            await harness.tickless.runs.cancel(run.run_id, reason=reason)
+        view = await harness.tickless.runs.wait(run.run_id)
+        assert (view.record.status, view.record.reason) == (RunStatus.CANCELLED, reason)
+        assert (view.text, view.deliveries) == ("The report.", [])
+        assert (await chat.view()).waiting == 0
+    assert (await chat.settled("m1")).text == "I am here."
+    async with await open_store(harness.environ["TICKLESS_STORE__URL"]) as store:
+        row = await store.runs.get(run.run_id)
+    assert row is not None
+    assert (row.status, row.reason) == (RunStatus.CANCELLED, reason)
+
+
+async def test_a_result_whose_chat_a_user_has_taken_is_said_afterwards(harness: Harness) -> None:
+    async with taken_chat(harness) as (run, chat):
+        pass
+    view = await harness.tickless.runs.wait(run.run_id)
+    assert (view.record.status, view.text) == (RunStatus.ATTENTION, "The report.")
+    assert [item.status for item in view.deliveries] == ["sent"]
+    assert (await chat.settled("m1")).text == "I am here."

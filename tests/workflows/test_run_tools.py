@@ -34,7 +34,7 @@ async def test_mistakes_of_the_model_are_told_to_it(harness: Harness) -> None:
         asks(
             ("time_now", {"zone": "UTC"}),
             ("no_such_tool", {}),
-            ("file_write", {"path": "a.txt", "content": "x"}),
+            ("file_write", {"path": "mistaken.txt", "content": "x"}),
             ("time_now", "{broken"),
         ),
         Reply("I give up."),
@@ -51,7 +51,7 @@ async def test_mistakes_of_the_model_are_told_to_it(harness: Harness) -> None:
     ]
     actions, _ = await left_by(harness, view)
     assert [row.status for row in actions] == [ActionStatus.REJECTED] * 4
-    assert list((harness.folder / "workspace").rglob("a.txt")) == []
+    assert list((harness.folder / "workspace").rglob("mistaken.txt")) == []
 
 
 async def test_calls_that_change_nothing_run_at_once_and_are_told_in_order(

@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from activities.turns import TURN_ATTEMPTS
+from client.context import CallerContext
+from client.tickless import TicklessClient
 from domain.identifiers import SERVED_QUEUES
 from domain.inbound_records import MessageFate
 from domain.queueing import QueueMode
@@ -96,6 +99,29 @@ async def test_an_answer_that_is_refused_for_good_is_a_failed_turn_after_all(
         assert len(receiver.requests) == 4
 
 
+async def test_a_user_is_answered_though_a_renewal_waits_for_a_channel(tmp_path: Path) -> None:
+    async with _hook(tmp_path, "12") as (harness, receiver):
+        receiver.script.append(Answer(500))
+        chat = conversation(harness, Reply("One."), Reply("Two."), Reply("Three."))
+        await _say(chat, "First", "Second")
+        await harness.models.wait_for(lambda: len(chat.asked()) == 2)
+        before = (await chat.handle.describe()).run_id
+        await chat.handle.signal("upgrade")
+        await _say(chat, "Third")
+        await harness.models.wait_for(lambda: len(chat.asked()) == 3)
+        # What is on its way was not tried again yet.
+        assert [body["text"] for body in receiver.contents()] == ["One."]
+        for message_id in ("m1", "m2", "m3"):
+            assert (await chat.settled(message_id)).status == TurnStatus.ANSWERED
+
+        async def renewed() -> bool:
+            return (await chat.handle.describe()).run_id != before
+
+        await until(renewed, "the session continues as new")
+        texts = [body["text"] for body in receiver.contents()]
+        assert texts == ["One.", "One.", "Two.", "Three."]
+
+
 async def test_a_receiver_is_told_what_is_to_be_spoken(tmp_path: Path) -> None:
     async with _hook(tmp_path, "1") as (harness, receiver):
         chat = conversation(
@@ -108,3 +134,23 @@ async def test_a_receiver_is_told_what_is_to_be_spoken(tmp_path: Path) -> None:
         assert (notice["part"], notice["audio_as_voice"]) == ("failure", False)
         # What the channel could do as the model wanted is not warned of.
         assert [turn.warnings for turn in await chat.turns()] == [[], []]
+
+
+async def test_what_is_sent_again_is_sent_as_it_was_meant(tmp_path: Path) -> None:
+    async with _hook(tmp_path, "0.01") as (harness, receiver):
+        # Each attempt is one under the message, then one as a plain text.
+        receiver.script.extend([Answer(500)] * 2 * TURN_ATTEMPTS)
+        chat = conversation(harness, Reply("[[reply_to_current]][[audio_as_voice]] Good night."))
+        await _say(chat, "Sing")
+        failed = await chat.settled("m1")
+        assert failed.status == TurnStatus.FAILED
+        caller = TicklessClient(harness.client, CallerContext(actor_user_id="me"))
+        (lost,) = (await caller.deliveries.list(status="failed")).deliveries
+
+        again = await caller.deliveries.resend(lost.occurrence_id)
+        assert (again.occurrence_id, again.status) == (f"{lost.occurrence_id}/resend-1", "sent")
+        first, *_, last = receiver.contents()
+        meant = ("Good night.", "m1", True)
+        assert (first["text"], first["reply_to"], first["audio_as_voice"]) == meant
+        assert (last["text"], last["reply_to"], last["audio_as_voice"]) == meant
+        assert last["key"] == again.occurrence_id

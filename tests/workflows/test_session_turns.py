@@ -6,6 +6,7 @@ from activities import search_attributes as attributes
 from domain.chat_replies import NOTHING_LEFT
 from domain.inbound_records import MessageFate
 from domain.llm_calls import LlmCallStatus
+from domain.notices import FILTERED_MARK
 from domain.queueing import QueueMode
 from domain.scopes import Scope, ScopeKind
 from domain.session_messages import MessageDecision, QueueOptions
@@ -120,6 +121,15 @@ async def test_a_tag_chooses_the_message_to_reply_to_and_is_not_shown(harness: H
     assert [len(turn.warnings) for turn in turns] == [1, 0, 1]
     assert "voice" in turns[0].warnings[0]
     assert (await chat.fates())["m3"] == MessageFate.FAILED
+
+
+async def test_an_answer_that_a_filter_cut_says_so(harness: Harness) -> None:
+    chat = conversation(harness, Reply("Here is how", finish_reason="content_filter"))
+    await chat.send("Tell me")
+    told = f"Here is how\n{FILTERED_MARK}"
+    answer = await chat.settled("m1")
+    assert (answer.status, answer.text) == (TurnStatus.ANSWERED, told)
+    assert chat.delivered() == [told]
 
 
 async def test_a_failed_turn_says_why_and_the_queue_goes_on(harness: Harness) -> None:

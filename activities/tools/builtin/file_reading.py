@@ -13,13 +13,13 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from activities.tools.builtin.file_refusals import in_workspace
+from activities.tools.builtin.reading import reading_tool
 from activities.tools.builtin.schemas import arguments, as_json, integer, sayable, text
 from activities.tools.function_tool import FunctionTool
 from activities.tools.tool import Tool, ToolFailed, ToolUse
 from activities.workspace import PathRefused, Workspace, WorkspacePlace
 from activities.workspace_tree import TreeEntry, read_whole, walk
 from domain.errors import DomainError
-from domain.tool_specs import Permission, ToolSpec
 from domain.trigger_pattern import Pattern, compile_pattern
 
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
@@ -50,19 +50,7 @@ def file_reading_tools(workspace: Workspace) -> list[Tool]:
     ]
 
 
-def _spec(name: str, description: str, parameters: dict[str, object]) -> ToolSpec:
-    return ToolSpec(
-        name=name,
-        description=description,
-        parameters=parameters,
-        permission=Permission.ALLOW,
-        read_only=True,
-        idempotent=True,
-        timeout_seconds=30,
-    )
-
-
-_READ: Final = _spec(
+_READ: Final = reading_tool(
     "file_read",
     "Read a text file of the workspace, by lines. A long file comes in pieces: the last line says "
     "with which start_line to go on.",
@@ -75,12 +63,12 @@ _READ: Final = _spec(
         ["path"],
     ),
 )
-_LIST: Final = _spec(
+_LIST: Final = reading_tool(
     "file_list",
     f"List a folder of the workspace: path, kind and size of each entry, {MAX_ENTRIES} at most.",
     arguments({"path": _FOLDER, "depth": integer("Levels to go down.", 1, 32, 1)}),
 )
-_SEARCH: Final = _spec(
+_SEARCH: Final = reading_tool(
     "file_search",
     "Find the lines of text files in the workspace that match an RE2 pattern, as path:line: text. "
     f"At most {MAX_MATCHES}; files that are no text or too large are left out.",

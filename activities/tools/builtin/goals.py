@@ -22,12 +22,14 @@ from activities.tools.builtin.schemas import arguments, as_json, text
 from activities.tools.function_tool import FunctionTool
 from activities.tools.tool import Tool, ToolFailed, ToolUse
 from domain.errors import DomainError, ErrorKind
+from domain.goal_bodies import MAX_CALL_CHARS, MAX_REASON_CHARS, MAX_TOLD_CHARS
 from domain.goal_judge import MAX_EVIDENCE
 from domain.goal_messages import (
     ClaimAnswered,
     ClaimGoal,
     DelayGoal,
     GoalView,
+    ProgressTold,
     ReportProgress,
     WaitGoal,
 )
@@ -67,11 +69,11 @@ _COMPLETE: Final = _tool(
     "the work. Name the calls of tools whose results prove it.",
     arguments(
         {
-            "summary": text("What was reached, for the user."),
+            "summary": text("What was reached, for the user.", longest=MAX_TOLD_CHARS),
             "evidence": {
                 "type": "array",
                 "description": "Ids of calls, as goal_get lists them.",
-                "items": {"type": "string", "minLength": 1, "maxLength": 512},
+                "items": {"type": "string", "minLength": 1, "maxLength": MAX_CALL_CHARS},
                 "maxItems": MAX_EVIDENCE,
             },
         },
@@ -84,7 +86,7 @@ _DELAY: Final = _tool(
     arguments(
         {
             "duration": text("0s, or 1m to 12h, such as 7m or 2h30m.", longest=64),
-            "reason": text("The next step, or what is waited for.", longest=1000),
+            "reason": text("The next step, or what is waited for.", longest=MAX_REASON_CHARS),
             "event": text(
                 "An event SOURCE:TYPE that wakes the goal earlier, such as github:issue.*",
                 longest=401,
@@ -96,7 +98,7 @@ _DELAY: Final = _tool(
 _PROGRESS: Final = _tool(
     "goal_progress",
     "Tell the user how it stands, in a sentence or two.",
-    arguments({"text": text("What is to be told.")}, ["text"]),
+    arguments({"text": text("What is to be told.", longest=MAX_TOLD_CHARS)}, ["text"]),
 )
 
 
@@ -177,7 +179,7 @@ class _Goals:
 
     async def progress(self, use: ToolUse) -> str:
         report = ReportProgress(job_id=use.caller.job_id or "", text=str(use.arguments["text"]))
-        await self._ask(use, "progress", report, GoalView)
+        await self._ask(use, "progress", report, ProgressTold)
         return "It is told."
 
     async def _ask(

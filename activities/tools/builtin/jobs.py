@@ -15,9 +15,9 @@ Invariants:
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from activities.tools.builtin.routines import Shown, answering
+from activities.tools.builtin.library_tools import Shown, library_tool
+from activities.tools.builtin.reading import reading_tool
 from activities.tools.builtin.schemas import arguments, integer, text
-from activities.tools.function_tool import FunctionTool
 from activities.tools.tool import Tool, ToolFailed, ToolUse
 from domain.actions import MAX_DESCRIPTION_BYTES, MAX_ITERATIONS, MAX_TITLE_CHARS
 from domain.approvals import ApprovalStatus
@@ -60,31 +60,17 @@ class JobCalls(Protocol):
 
 _ID: Final = text("Id of the job.", longest=64)
 _LIMIT: Final = integer("How many.", 1, 50, 20)
-
-
-def _reading(name: str, description: str, parameters: dict[str, Any]) -> ToolSpec:
-    return ToolSpec(
-        name=name,
-        description=description,
-        parameters=parameters,
-        permission=Permission.ALLOW,
-        read_only=True,
-        idempotent=True,
-        timeout_seconds=30,
-    )
-
-
-_LIST: Final = _reading(
+_LIST: Final = reading_tool(
     "job_list",
     "List the jobs of this user or chat, newest first.",
     arguments({"status": {"type": "string", "enum": list(JobStatus)}, "limit": _LIMIT}),
 )
-_GET: Final = _reading(
+_GET: Final = reading_tool(
     "job_get",
     "Look at one job: where it stands, and its result.",
     arguments({"id": _ID}, ["id"]),
 )
-_APPROVALS: Final = _reading(
+_APPROVALS: Final = reading_tool(
     "approval_list",
     "List the approvals that people of this user or chat were asked for: those that wait, then the "
     "newest.",
@@ -176,12 +162,12 @@ def job_tools(calls: JobCalls) -> list[Tool]:
         return _without(ended, _HIDDEN | _LONG)
 
     return [
-        FunctionTool(_APPROVALS, answering(approvals)),
-        FunctionTool(_LIST, answering(listed)),
-        FunctionTool(_GET, answering(got)),
-        FunctionTool(_CREATE, answering(create)),
-        FunctionTool(_MESSAGE, answering(message)),
-        FunctionTool(_CANCEL, answering(cancel)),
+        library_tool(_APPROVALS, approvals),
+        library_tool(_LIST, listed),
+        library_tool(_GET, got),
+        library_tool(_CREATE, create),
+        library_tool(_MESSAGE, message),
+        library_tool(_CANCEL, cancel),
     ]
 
 

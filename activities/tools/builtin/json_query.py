@@ -13,20 +13,20 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from activities.tools.builtin.file_refusals import in_workspace
+from activities.tools.builtin.reading import reading_tool
 from activities.tools.builtin.schemas import arguments, as_json, text
 from activities.tools.function_tool import FunctionTool
 from activities.tools.tool import Tool, ToolFailed, ToolUse
 from activities.workspace import Workspace
 from activities.workspace_tree import read_whole
-from domain.tool_specs import Permission, ToolSpec
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 
-_SPEC: Final = ToolSpec(
-    name="json_query",
-    description="Evaluate a JMESPath expression on JSON: a text given here, or a file of the "
-    "workspace. Give json or path, not both.",
-    parameters=arguments(
+_SPEC: Final = reading_tool(
+    "json_query",
+    "Evaluate a JMESPath expression on JSON: a text given here, or a file of the workspace. Give "
+    "json or path, not both.",
+    arguments(
         {
             "expression": text("JMESPath, such as items[?price > `10`].name.", longest=2000),
             "json": text("The JSON as text.", longest=100_000),
@@ -34,10 +34,6 @@ _SPEC: Final = ToolSpec(
         },
         ["expression"],
     ),
-    permission=Permission.ALLOW,
-    read_only=True,
-    idempotent=True,
-    timeout_seconds=30,
 )
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from activities.clock import Clock, utc_now
 from activities.memory_notes import FOLDER, MAX_FILE_BYTES, append_note
 from activities.tools.builtin.file_refusals import in_workspace
+from activities.tools.builtin.reading import reading_tool
 from activities.tools.builtin.schemas import arguments, as_json, integer, text
 from activities.tools.function_tool import FunctionTool
 from activities.tools.tool import Tool, ToolUse
@@ -49,21 +50,17 @@ _WRITE: Final = ToolSpec(
     idempotent=True,
     timeout_seconds=30,
 )
-_SEARCH: Final = ToolSpec(
-    name="memory_search",
-    description="Find notes that were remembered: those with all words of the query, whatever "
-    "their case, newest first. An empty query gives the newest notes.",
-    parameters=arguments(
+_SEARCH: Final = reading_tool(
+    "memory_search",
+    "Find notes that were remembered: those with all words of the query, whatever their case, "
+    "newest first. An empty query gives the newest notes.",
+    arguments(
         {
             "query": text("Words.", longest=500, shortest=0, default=""),
             "topic": _TOPIC,
             "limit": integer("How many notes.", 1, 50, 10),
         }
     ),
-    permission=Permission.ALLOW,
-    read_only=True,
-    idempotent=True,
-    timeout_seconds=30,
 )
 
 

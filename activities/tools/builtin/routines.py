@@ -9,24 +9,13 @@ Invariants:
     2. A repeated call makes and starts nothing twice.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Final, Protocol
 
-from activities.tools.builtin.schemas import (
-    Schema,
-    any_object,
-    arguments,
-    as_json,
-    flag,
-    integer,
-    text,
-)
-from activities.tools.function_tool import FunctionTool
-from activities.tools.tool import Tool, ToolFailed, ToolUse
-from domain.errors import DomainError
+from activities.tools.builtin.library_tools import Shown, library_tool
+from activities.tools.builtin.schemas import Schema, any_object, arguments, flag, integer, text
+from activities.tools.tool import Tool, ToolUse
 from domain.tool_specs import Permission, ToolCaller, ToolSpec
-
-Shown = Mapping[str, Any]
 
 
 class RoutineCalls(Protocol):
@@ -177,23 +166,10 @@ def routine_tools(calls: RoutineCalls) -> list[Tool]:
         )
 
     return [
-        FunctionTool(_LIST, answering(listed)),
-        FunctionTool(_RUNS, answering(runs)),
-        FunctionTool(_CREATE, answering(create)),
-        FunctionTool(_UPDATE, answering(update)),
-        FunctionTool(_DELETE, answering(delete)),
-        FunctionTool(_TRIGGER, answering(trigger)),
+        library_tool(_LIST, listed),
+        library_tool(_RUNS, runs),
+        library_tool(_CREATE, create),
+        library_tool(_UPDATE, update),
+        library_tool(_DELETE, delete),
+        library_tool(_TRIGGER, trigger),
     ]
-
-
-def answering(call: Callable[[ToolUse], Awaitable[Shown]]) -> Callable[[ToolUse], Awaitable[str]]:
-    """A call of the library as the function of a tool: JSON, and refusals the model can read."""
-
-    async def run(use: ToolUse) -> str:
-        try:
-            return as_json(await call(use))
-        except DomainError as error:
-            accepted = f"; accepted: {', '.join(error.accepted)}" if error.accepted else ""
-            raise ToolFailed(f"{error.field}: {error.message}{accepted}") from None
-
-    return run
