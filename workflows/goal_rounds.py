@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from workflows.bounded_waits import end_task, wait_until
 from workflows.run_job import JobUnwritten, carry_job
@@ -341,8 +342,9 @@ class GoalRounds:
             ended = task.result()
             said = ended.text if ended.status == JobStatus.COMPLETED else ""
             return iteration_ended(ended, self._cut, self._error), said
-        # What a local activity said last comes without an `ActivityError` around it.
-        if not isinstance(error, ActivityError | ApplicationError | JobUnwritten):
+        # What a local activity said last, and on replay also that its time was over, comes without
+        # an `ActivityError` around it.
+        if not isinstance(error, ActivityError | ApplicationError | ActivityTimeout | JobUnwritten):
             raise error
         if self._cut is not None or is_cancelled_exception(error):
             return IterationEnded(end=self._cut or IterationEnd.CANCELLED), ""
