@@ -27,7 +27,7 @@ from tests.workflows.test_job_approvals import busy_store
 ROUNDS = 8
 LIMITS = GoalLimits(fast_loop_limit=1000, no_progress_limit=1000, max_iterations=ROUNDS)
 # A round that looks, reports, claims without proof and rests.
-EVENTS_PER_ROUND = 56
+EVENTS_PER_ROUND = 64
 BYTES_PER_ROUND = 20 * 1024
 # With the longest texts: the objective is in the goal, and in the prompt of each round.
 MAX_PAYLOAD_BYTES = 96 * 1024
