@@ -94,7 +94,8 @@ class Settings(Section):
     job_step_timeout_seconds: Seconds = Field(
         default=300, description="Longest step of a full job: one model call or one tool call."
     )
-    job_step_heartbeat_seconds: Annotated[int, Field(ge=5, le=300)] = Field(
+    # At least twice what a worker of tools may keep a sign of life back for (`worker.process`).
+    job_step_heartbeat_seconds: Annotated[int, Field(ge=10, le=300)] = Field(
         default=30, description="Silence after which the worker of a job's step is taken for dead."
     )
     max_parallel_jobs: Count = Field(

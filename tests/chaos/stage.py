@@ -26,7 +26,7 @@ from worker.temporal_server import DevServer
 async def staged(folder: Path, **overrides: str) -> AsyncGenerator[tuple[DevServer, Harness]]:
     """A server and a harness without workers."""
     # The shortest there may be: who waits for a lost step waits for this.
-    quick = {"TICKLESS_JOB_STEP_HEARTBEAT_SECONDS": "5"}
+    quick = {"TICKLESS_JOB_STEP_HEARTBEAT_SECONDS": "10"}
     async with (
         running_server(folder) as server,
         running_harness(folder / "tickless", server, queues=(), **quick, **overrides) as harness,

@@ -236,7 +236,7 @@ def test_anchors_are_followed(tmp_path: Path) -> None:
             "temporal.dev.dynamic_config.a",
             ["true or false or an integer", "a list"],
         ),
-        ("job_step_heartbeat_seconds: 4", "job_step_heartbeat_seconds", [">= 5"]),
+        ("job_step_heartbeat_seconds: 9", "job_step_heartbeat_seconds", [">= 10"]),
         ("job_step_heartbeat_seconds: 301", "job_step_heartbeat_seconds", ["<= 300"]),
         ("queues: {llm: {rate_per_second: 0}}", "queues.llm.rate_per_second", ["> 0"]),
         ("queues: {llm: {name: tickless}}", "queues", ["different names"]),
