@@ -17,6 +17,7 @@ from benchmarks.jobs import compare_jobs
 from benchmarks.measuring import memory_mib
 from benchmarks.prompts import measure_prompts
 from benchmarks.prompts import summary as prompt_summary
+from benchmarks.rounds import RoundsReport
 from benchmarks.routines import compare_due, measure_idle
 from benchmarks.runs import cancellation_milliseconds, compare, summary
 from benchmarks.schedules import measure_schedules
@@ -92,25 +93,23 @@ async def report_sessions(count: int) -> None:
 async def report_jobs() -> None:
     """Rounds of jobs against a raw workflow of the same activities."""
     async with running() as (harness, pid):
-        report = await compare_jobs(harness, pid)
-    print(f"raw round, model and tool     {summary(report.floor)}")
-    print(f"round of a job                {summary(report.jobs)}")
-    print(f"job / raw, p50                {report.ratio:6.2f}   (goal 1.6 at most)")
-    print(f"job / raw, CPU                {report.cpu_ratio:6.2f}")
-    print(
-        f"events of a round             {report.jobs_events:6.1f}   (raw {report.floor_events:.1f})"
-    )
+        _print_rounds("job", await compare_jobs(harness, pid), "   (goal 1.6 at most)")
 
 
 async def report_goals() -> None:
     """Rounds of goals against a raw workflow that has the same jobs done."""
     async with running() as (harness, pid):
-        report = await compare_goals(harness, pid)
-    print(f"raw round, one job            {summary(report.floor)}")
-    print(f"round of a goal               {summary(report.goals)}")
-    print(f"goal / raw, p50               {report.ratio:6.2f}")
-    print(f"goal / raw, CPU               {report.cpu_ratio:6.2f}")
-    print(f"events of a round             {report.events:6.1f}")
+        _print_rounds("goal", await compare_goals(harness, pid))
+
+
+def _print_rounds(noun: str, report: RoundsReport, aim: str = "") -> None:
+    print(f"round of a raw workflow       {summary(report.floor)}")
+    print(f"{f'round of a {noun}':30}{summary(report.ours)}")
+    print(f"{f'{noun} / raw, p50':30}{report.ratio:6.2f}{aim}")
+    print(f"{f'{noun} / raw, CPU':30}{report.cpu_ratio:6.2f}")
+    print(
+        f"events of a round             {report.our_events:6.1f}   (raw {report.floor_events:.1f})"
+    )
 
 
 async def report_due(count: int) -> None:

@@ -4,12 +4,10 @@ The floor makes the same calls of the same model and the same tool through the a
 job uses, with the same ledger, and decides nothing: no slot, no book, no messages, no limits.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from ulid import ULID
 
@@ -17,7 +15,7 @@ from activities.jobs import JobActivities, PutJob
 from activities.models import CallModel, ModelActivities
 from activities.tools.dispatch import ToolActivities
 from activities.tools.requests import CallMode, DispatchTool, OfferTools
-from benchmarks.measuring import Throughput, measure, quantile
+from benchmarks.rounds import RoundsReport, compare_rounds, events_of
 from domain.identifiers import LLM_QUEUE, RUNS_QUEUE, TOOLS_QUEUE
 from domain.job_prompts import SYSTEM_TEXT
 from domain.jobs import JobRecord, JobStatus, job_session_key, job_thread
@@ -30,28 +28,6 @@ from tests.support.model_steps import Body, Reply
 QUEUE = "floor-of-jobs"
 # Fewer than one user may call a tool in a minute.
 ROUNDS = 40
-
-
-@dataclass(frozen=True)
-class JobsReport:
-    """Milliseconds of a round, ours and the floor's, one value a job; events of a round."""
-
-    floor: list[float]
-    jobs: list[float]
-    floor_cpu_ms: float
-    jobs_cpu_ms: float
-    floor_events: float
-    jobs_events: float
-
-    @property
-    def ratio(self) -> float:
-        """Ours over the floor, at the median."""
-        return quantile(self.jobs, 0.5) / quantile(self.floor, 0.5)
-
-    @property
-    def cpu_ratio(self) -> float:
-        """Processor time of a round over the floor's, worker and server together."""
-        return self.jobs_cpu_ms / self.floor_cpu_ms
 
 
 @workflow.defn(name="RawJob")
@@ -119,43 +95,17 @@ def _goes_round(body: Body) -> Reply:
     return calls(("time_now", "{}")) if rounds < ROUNDS else said("Enough.")
 
 
-async def compare_jobs(harness: Harness, server_pid: int, count: int = 8) -> JobsReport:
-    """Floor and jobs in turn, one after the other: what else the machine does hits both."""
-    floors: list[Throughput] = []
-    jobs: list[Throughput] = []
-    events: dict[str, int] = {}
-
-    async def raw(_number: int) -> None:
-        events["floor"] = await _raw(harness)
-
-    async def job(_number: int) -> None:
-        events["jobs"] = await _job(harness)
-
+async def compare_jobs(harness: Harness, server_pid: int) -> RoundsReport:
+    """Floor and jobs in turn."""
     async with Worker(
         harness.client,
         task_queue=QUEUE,
         workflows=[RawJob],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        for once in (raw, job):
-            await once(0)
-        for _ in range(count):
-            floors.append(await measure(raw, 1, 1, server_pid))
-            jobs.append(await measure(job, 1, 1, server_pid))
-    return JobsReport(
-        floor=[item.seconds / ROUNDS * 1e3 for item in floors],
-        jobs=[item.seconds / ROUNDS * 1e3 for item in jobs],
-        floor_cpu_ms=round_cpu_ms(floors, ROUNDS),
-        jobs_cpu_ms=round_cpu_ms(jobs, ROUNDS),
-        floor_events=events["floor"] / ROUNDS,
-        jobs_events=events["jobs"] / ROUNDS,
-    )
-
-
-def round_cpu_ms(taken: list[Throughput], rounds: int) -> float:
-    """Processor time of a round, worker and server together, at the median."""
-    spent = [(item.worker_cpu_seconds + item.server_cpu_seconds) / rounds * 1e3 for item in taken]
-    return quantile(spent, 0.5)
+        return await compare_rounds(
+            lambda: _raw(harness), lambda: _job(harness), ROUNDS, 8, server_pid
+        )
 
 
 def raw_record(mark: str) -> JobRecord:
@@ -192,9 +142,3 @@ async def _job(harness: Harness) -> int:
     ended = await job.result()
     assert (ended.text, ended.iteration) == ("Enough.", ROUNDS + 1), ended
     return await events_of(harness.client, job.handle.id)
-
-
-async def events_of(client: Client, workflow_id: str) -> int:
-    """How many events the history of a workflow has."""
-    described = await client.get_workflow_handle(workflow_id).describe()
-    return described.raw_description.workflow_execution_info.history_length

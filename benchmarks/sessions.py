@@ -24,7 +24,6 @@ from tests.support.harness import Harness
 from tests.support.model_steps import Hang, Reply
 
 QUEUE = "floor-of-sessions"
-KIB = 1024
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from client.context import CallerContext
 from client.job_reader import JobAnswer, JobList, JobReader
 from client.json_objects import checked_object
 from client.pages import wait_until_listed
+from client.settings import Settings
 from client.tools import Tools
 from client.ui_links import UiLinks
 from domain.actor import preferred_id
@@ -54,6 +55,16 @@ class JobStarted(BaseModel):
     workflow_id: str
     ui_url: str
     duplicate: bool = False
+
+
+def job_limits_of(settings: Settings) -> JobLimits:
+    """The limits of jobs in a deployment."""
+    return JobLimits(
+        timeout_seconds=settings.job_timeout_seconds,
+        step_timeout_seconds=settings.job_step_timeout_seconds,
+        step_heartbeat_seconds=settings.job_step_heartbeat_seconds,
+        approval_timeout_seconds=settings.approval_timeout_seconds,
+    )
 
 
 class Jobs:

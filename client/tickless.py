@@ -30,7 +30,7 @@ from client.costs import Costs
 from client.deliveries import Deliveries
 from client.events import Events, Messages
 from client.goals import GoalDefaults, Goals
-from client.jobs import Jobs
+from client.jobs import Jobs, job_limits_of
 from client.ledger import LedgerCalls
 from client.manifests import Manifests
 from client.routines import Routines
@@ -146,12 +146,7 @@ class TicklessClient:
             default_timezone=settings.default_timezone,
             retention_days=settings.deleted_retention_days,
             ui_url=settings.temporal.ui_url,
-            job_limits=JobLimits(
-                timeout_seconds=settings.job_timeout_seconds,
-                step_timeout_seconds=settings.job_step_timeout_seconds,
-                step_heartbeat_seconds=settings.job_step_heartbeat_seconds,
-                approval_timeout_seconds=settings.approval_timeout_seconds,
-            ),
+            job_limits=job_limits_of(settings),
             goal_defaults=GoalDefaults.of_settings(settings),
             approvers=settings.approvers,
             secrets=WebhookSecrets.of_settings(

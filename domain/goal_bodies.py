@@ -33,7 +33,6 @@ from domain.routine_fields import read_body
 MAX_SUMMARY_BYTES: Final = 16_384
 MAX_REASON_CHARS: Final = 1_000
 MAX_CANCEL_CHARS: Final = 200
-MAX_DURATION_CHARS: Final = 200
 # Of what an iteration says by its tools.
 MAX_TOLD_CHARS: Final = 4_096
 MAX_CALL_CHARS: Final = 512

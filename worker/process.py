@@ -52,8 +52,8 @@ from activities.turns import SessionRulesActivities, TurnActivities
 from activities.waking import WakingActivities
 from activities.watchdog import Watchdog
 from activities.workspace import Workspace
+from client.jobs import job_limits_of
 from client.settings import Settings, resolve_secret, resolve_secrets
-from domain.admission import JobLimits
 from domain.budget import parse_usd
 from domain.chat_settings import SessionRules
 from domain.errors import DomainError, ErrorKind
@@ -333,12 +333,7 @@ def _runs(
     hook = load_hook(settings.completion_hook)
     limits = RunLimits(
         run_timeout_seconds=settings.run_timeout_seconds,
-        job_limits=JobLimits(
-            timeout_seconds=settings.job_timeout_seconds,
-            step_timeout_seconds=settings.job_step_timeout_seconds,
-            step_heartbeat_seconds=settings.job_step_heartbeat_seconds,
-            approval_timeout_seconds=settings.approval_timeout_seconds,
-        ),
+        job_limits=job_limits_of(settings),
         failure_limit=settings.failure_limit,
         grace_seconds=settings.watchdog_grace_seconds,
         hook=hook is not None,

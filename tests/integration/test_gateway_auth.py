@@ -24,7 +24,6 @@ from tests.support.worker_process import tickless
 
 ROUTINES = f"{API}/routines"
 MANUAL = {"prompt": "Do it.", "trigger": {"type": "manual"}}
-PREVIEW = {"schedule": {"every_seconds": 3600}}
 # Which scope each operation needs.
 NEEDED = """
     read    GET     /approvals

@@ -154,8 +154,3 @@ async def tickless(
     async with asyncio.timeout(60):
         out, err = await process.communicate(stdin.encode())
     return process.returncode or 0, out.decode(), err.decode()
-
-
-def log_of(folder: Path) -> str:
-    """The logs of a folder's processes, for messages of failed tests."""
-    return "\n".join(path.read_text(errors="replace") for path in folder.glob("*.log"))
